@@ -1,0 +1,107 @@
+# Everything that people type here; `make help` lists it.
+
+PYTHON ?= python3
+JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
+
+BIN    := .venv/bin
+STAMPS := .stamps
+INDEX  := _build/html/index.html
+
+NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.*' | sort)
+PACKAGE   := $(shell find src -name '*.py')
+SITE      := $(NOTEBOOKS) _config.yml _toc.yml \
+             $(shell find book -name '*.md' -o -path 'book/_*' -type f -not -name '*.pyc')
+
+NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
+         --nbval-cell-timeout 120 -p no:cacheprovider -q
+
+.DELETE_ON_ERROR:
+.PHONY: help book test lint unit notebooks site test-portable check lab execute \
+        serve benchmark clean
+
+help:
+	@echo "make book            the site, from stored outputs; prints where it is"
+	@echo "make test            everything that decides whether a change lands"
+	@echo "make test-portable   unit tests and notebooks again, as on an older CPU"
+	@echo "make check NOTEBOOK=book/dropout/layer.ipynb     one notebook, strictly"
+	@echo "make execute [NOTEBOOK=...]   run notebooks again and store their outputs"
+	@echo "make lab             the notebooks in JupyterLab"
+	@echo "make serve           the site at http://127.0.0.1:8000"
+	@echo "make benchmark       speed on this machine, against PyTorch and loops"
+	@echo "make clean           remove what was built; the environment stays"
+
+# --- environment ------------------------------------------------------------
+
+$(STAMPS)/environment: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@mkdir -p $(STAMPS) && touch $@
+
+# --- the site ---------------------------------------------------------------
+
+$(INDEX): $(STAMPS)/environment $(SITE)
+	$(if $(filter %.yml book/_ext/% $(STAMPS)/%,$?),rm -rf _build)
+	$(BIN)/jupyter-book build --nitpick --warningiserror --keep-going .
+	@touch $@
+
+book: $(INDEX)
+	@echo "The book is built. Open $(CURDIR)/$(INDEX)"
+
+serve: $(INDEX)
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+# --- tests ------------------------------------------------------------------
+
+test: lint unit notebooks site
+
+lint: $(STAMPS)/environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: $(STAMPS)/environment
+	$(BIN)/python -m pytest -q tests --ignore tests/site
+
+# Strict nbval of each notebook that changed, or whose package changed, since it
+# last passed.
+notebooks: $(NOTEBOOKS:%=$(STAMPS)/%.passed)
+
+$(STAMPS)/%.passed: % $(PACKAGE) $(STAMPS)/environment
+	DROPNORM_JOBS=1 $(NBVAL) $<
+	@mkdir -p $(@D) && touch $@
+
+site: $(INDEX)
+	$(BIN)/python -m pytest -q tests/site
+
+# An older CPU, emulated; float64 makes the printed digits agree all the same.
+OLD_CPU := ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE \
+           ONEDNN_MAX_CPU_ISA=SSE41 \
+           NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR" DROPNORM_JOBS=1
+
+test-portable: $(STAMPS)/environment
+	for threads in 1 2; do \
+	  $(OLD_CPU) OMP_NUM_THREADS=$$threads OPENBLAS_NUM_THREADS=$$threads \
+	    $(BIN)/python -m pytest -q tests --ignore tests/site && \
+	  $(OLD_CPU) OMP_NUM_THREADS=$$threads OPENBLAS_NUM_THREADS=$$threads \
+	    $(NBVAL) -n $(JOBS) --dist loadfile $(NOTEBOOKS) || exit 1; \
+	done
+
+# --- writing ----------------------------------------------------------------
+
+check: $(STAMPS)/environment
+	@test -n "$(NOTEBOOK)" || { echo "make check NOTEBOOK=book/..."; exit 1; }
+	$(NBVAL) $(NOTEBOOK)
+
+execute: $(STAMPS)/environment
+	$(BIN)/python tools/execute.py $(or $(NOTEBOOK),$(NOTEBOOKS))
+
+lab: $(STAMPS)/environment
+	$(BIN)/jupyter lab book
+
+benchmark: $(STAMPS)/environment
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf _build $(STAMPS) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,11 @@
+"""The exercises' checkers, one module for each exercise notebook.
+
+A checker is called in one line, ``checks.dropout.forward(my_dropout)``, and returns
+a `Result`; shown in a notebook, the result says what is wrong, or that nothing is.
+Another ``seed=`` tries the answer on other inputs.
+"""
+
+from dropnorm.checks import dropout
+from dropnorm.checks.base import Result
+
+__all__ = ["Result", "dropout"]

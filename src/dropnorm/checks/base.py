@@ -1,0 +1,188 @@
+"""What all checkers share: the result, and a safe way to run somebody's answer."""
+
+import contextlib
+import dis
+import functools
+import io
+import random
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import rel_entr
+
+from dropnorm.randomness import default_generator
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """What a checker found; its ``repr`` is what a student reads.
+
+    Attributes
+    ----------
+    status : str
+        "passed", "failed" or "not attempted".
+    message : str
+        If it failed: what the answer does, and a question that leads to the cause.
+    """
+
+    status: str
+    message: str
+
+    def __repr__(self):
+        if self.status == "failed":
+            return f"Not yet: {self.message}"
+        return f"{self.message.capitalize()}."
+
+    def require(self):
+        """Raise AssertionError(message) unless passed: for graded cells."""
+        if self.status != "passed":
+            raise AssertionError(self.message)
+
+
+class Wrong(Exception):
+    """The answer is wrong; the message is the diagnosis."""
+
+
+class NotAttempted(Exception):
+    """There is no answer yet."""
+
+
+def checker(check):
+    """Turn check(*answers, seed), which raises `Wrong`, into a checker."""
+
+    @functools.wraps(check)
+    def checked(*answers, seed=0):
+        try:
+            if any(answer is None or answer is ... for answer in answers):
+                raise NotAttempted
+            with _isolated(seed):
+                check(*answers, seed=seed)
+        except NotAttempted:
+            return Result("not attempted", "not attempted")
+        except Wrong as wrong:
+            return Result("failed", str(wrong))
+        return Result("passed", "passed")
+
+    return checked
+
+
+@contextlib.contextmanager
+def _isolated(seed):
+    """Seed every global generator for the time of a check, swallow what is printed."""
+    package = default_generator().bit_generator
+    saved = random.getstate(), np.random.get_state(), package.state
+    random.seed(seed)
+    np.random.seed(seed)
+    package.state = np.random.default_rng(seed).bit_generator.state
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            torch.random.default_generator.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(saved[0])
+        np.random.set_state(saved[1])
+        package.state = saved[2]
+
+
+def call(function, *args, when=""):
+    """function(*args); what it raises becomes a diagnosis, a stub "not attempted".
+
+    `when` names the situation, as in "at p = 1". NumPy's warnings of a division by
+    zero or of NaN count as errors.
+    """
+    name = getattr(function, "__name__", "your answer")
+    when = f"{when} " if when else ""
+    if not callable(function):
+        raise Wrong(f"expected a function or a class, got {function!r}")
+    try:
+        with warnings.catch_warnings(), np.errstate(divide="warn", invalid="warn"):
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", RuntimeWarning)
+            result = function(*args)
+    except (Wrong, NotAttempted):
+        raise
+    except (Exception, SystemExit) as error:
+        # A stub says no more than its name; PyTorch's own errors carry a message.
+        if isinstance(error, NotImplementedError) and not error.args:
+            raise NotAttempted from None
+        raise Wrong(f"{when}{name} raised {type(error).__name__}: {error}") from None
+    if result is ... or (result is None and _is_blank(function)):
+        raise NotAttempted
+    if result is None:
+        raise Wrong(f"{when}{name} returned None: is a `return` missing?")
+    return result
+
+
+def _is_blank(function):
+    """True if the body is `...`, `pass` or a docstring: load None, return it."""
+    code = getattr(function, "__code__", None)
+    return code is not None and len(list(dis.get_instructions(code))) <= 3
+
+
+def check_array(y, like, when=""):
+    """Raise `Wrong` unless y is a finite array of like's shape and float type."""
+    when = f"{when} " if when else ""
+    if not isinstance(y, np.ndarray):
+        kind = type(y).__name__
+        raise Wrong(f"{when}the result is a {kind}, expected one NumPy array")
+    if y.dtype == bool:
+        raise Wrong(
+            f"{when}the result holds True and False, expected numbers of type "
+            f"{like.dtype}: is the comparison the last thing computed? "
+            "(`x * u > p` multiplies first, then compares)"
+        )
+    if y.shape != like.shape:
+        raise Wrong(f"{when}the result has shape {y.shape}, expected {like.shape}")
+    if y.dtype != like.dtype:
+        raise Wrong(
+            f"{when}an input of type {like.dtype} gives a result of type {y.dtype}: "
+            "which of your arrays has that type?"
+        )
+    if not np.isfinite(y).all():
+        bad = y[~np.isfinite(y)][0]
+        raise Wrong(f"{when}the result holds {bad}: is there a division by zero?")
+
+
+def number(value, name):
+    """`value` as a float; raises `Wrong` if it is not a finite number."""
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        value = float(value)
+    except (TypeError, ValueError):
+        raise Wrong(f"{name} is {value!r}, expected a number") from None
+    if not np.isfinite(value):
+        raise Wrong(f"{name} is {value}, expected a finite number")
+    return value
+
+
+def numbers(values, names):
+    """A tuple of floats, one for each name."""
+    if not isinstance(values, (tuple, list, np.ndarray)) or len(values) != len(names):
+        raise Wrong(f"expected {' and '.join(names)}, got {values!r}")
+    return tuple(number(v, name) for v, name in zip(values, names, strict=True))
+
+
+def recognize(value, known, otherwise=None):
+    """The words for the first of the `known` wrong values (words: value) that fits."""
+    for words, wrong in known.items():
+        if np.allclose(value, wrong, rtol=1e-5):
+            return words
+    return otherwise
+
+
+def plausible(count, n, q, alpha=1e-10):
+    """Whether chance explains `count` of n independent events of probability q.
+
+    By Chernoff's bound a right answer is turned away with probability at most
+    `alpha`: P(n · KL(K/n ‖ q) > ln(2/alpha)) ≤ alpha for K ~ Binomial(n, q).
+    """
+    share = count / n
+    divergence = rel_entr(share, q) + rel_entr(1 - share, 1 - q)
+    return n * divergence <= np.log(2 / alpha)

@@ -1,0 +1,694 @@
+"""Checkers of book/dropout/exercises.ipynb.
+
+Masks are random, so a checker counts what is exactly binomial and asks whether
+chance explains the count (`plausible`): a right answer is turned away by chance at
+most once in 10⁹ runs. No mask is judged at p = 0.5, where keeping with
+probability p, or scaling by 1/p, looks right.
+"""
+
+import numpy as np
+import torch
+from scipy.stats import norm
+
+from dropnorm.checks.base import (
+    NotAttempted,
+    Wrong,
+    call,
+    check_array,
+    checker,
+    number,
+    numbers,
+    plausible,
+    recognize,
+)
+
+RATES = [0.2, 0.3, 0.6, 0.7]
+CALLS = 8  # forward passes that are looked at together
+
+
+def _input(rng, *shape):
+    """Numbers of either sign, none of them near 0, so that a 0 was dropped."""
+    return rng.uniform(1, 2, shape) * rng.choice([-1.0, 1.0], shape)
+
+
+def _output(dropout, x, *args, when=""):
+    """dropout(x, *args), checked to be an array like x and to leave x alone."""
+    given = x.copy()
+    y = call(dropout, given, *args, when=when)
+    if not np.array_equal(given, x):
+        raise Wrong(
+            "your code changes its input x, which its caller may still need: "
+            "is there a `*=` or an assignment to x[...]?"
+        )
+    check_array(y, like=x, when=when)
+    return y
+
+
+# What the outputs of several passes tell about the masks behind them
+
+
+def _check_masks(ys, x, p, scale):
+    """x of shape (examples, features); ys, outputs of several passes over it."""
+    keep = np.stack(ys) != 0
+    calls, rows, columns = keep.shape
+    if keep.all():
+        raise Wrong("nothing is dropped: every unit survives")
+    if not keep.any():
+        raise Wrong("everything is dropped: no unit survives")
+    if (keep == keep[0]).all():
+        raise Wrong(
+            f"{calls} passes in a row drop the same units: is a generator made, or "
+            "seeded, inside your code?"
+        )
+    if (keep == keep[:, :1, :1]).all():
+        raise Wrong(
+            "in each pass all units survive or none: is one random number drawn for "
+            "all of them?"
+        )
+    if (keep == keep[:, :1]).all():
+        raise Wrong(
+            f"all {rows} examples of a batch lose the same units: is one mask drawn "
+            "for the whole batch?"
+        )
+    if (keep == keep[:, :, :1]).all():
+        raise Wrong(
+            f"an example keeps or loses all its {columns} features together: is one "
+            "number drawn for each example?"
+        )
+    for counts, where in (
+        (keep.sum(axis=(1, 2)), f"of {rows * columns} units in each pass"),
+        (keep.sum(axis=2), f"of {columns} units in each example"),
+    ):
+        if counts.min() == counts.max():
+            raise Wrong(
+                f"exactly {counts.min()} {where} survive, never one more or less: is "
+                "their number chosen, rather than each unit's fate by itself?"
+            )
+    _check_rate(keep, x, p)
+    _check_scale(ys, x, p, scale)
+    # Of two independent units both or neither survive with probability p² + (1-p)².
+    for axis, neighbors in enumerate(["passes", "examples", "features"]):
+        even, odd = np.moveaxis(keep, axis, 0)[::2], np.moveaxis(keep, axis, 0)[1::2]
+        alike, q = even == odd, p**2 + (1 - p) ** 2
+        if not plausible(alike.sum(), alike.size, q):
+            raise Wrong(
+                f"neighboring {neighbors} share their fate in {alike.mean():.2f} of "
+                f"all pairs, expected {q:.2f}: does each unit get a number of its own?"
+            )
+
+
+def _check_rate(keep, x, p):
+    if plausible(keep.sum(), keep.size, 1 - p):
+        return
+    question = "what is the random number compared with?"
+    sign = np.broadcast_to(x > 0, keep.shape)
+    if not keep[~sign].any():
+        question = (
+            "and of the negative inputs none: is x multiplied by the random number "
+            "before the comparison?"
+        )
+    elif plausible(keep.sum(), keep.size, p):
+        question = "is the comparison reversed?"
+    elif plausible(keep.sum(), keep.size, 0.5):
+        question = "is p used at all?"
+    elif any(plausible(keep.sum(), keep.size, q) for q in (norm.sf(p), norm.cdf(p))):
+        question = "are the random numbers normal, where uniform ones are needed?"
+    raise Wrong(
+        f"units survive with probability {keep.mean():.2f}, expected {1 - p:.2f}: "
+        + question
+    )
+
+
+def _check_scale(ys, x, p, scale):
+    """Every kept value must be x times `scale`."""
+    for y in ys:
+        keep = y != 0
+        factor = y[keep] / x[keep]
+        if np.allclose(factor, scale, rtol=1e-5):
+            continue
+        if np.ptp(factor) > 1e-5:
+            raise Wrong(
+                f"kept values are x times factors from {factor.min():.2f} to "
+                f"{factor.max():.2f}, expected {scale:.2f} throughout: what "
+                "else enters the result?"
+            )
+        known = {
+            "is the factor 1/(1 - p) missing?": 1,
+            "is the division by p, the probability to drop?": 1 / p,
+            "is it multiplied by 1 - p, where it should be divided?": 1 - p,
+            "is it multiplied by p?": p,
+            "is the factor 1/(1 - p) applied twice?": 1 / (1 - p) ** 2,
+            "is the division by the fraction kept in this one pass?": 1 / keep.mean(),
+        }
+        if scale == 1:  # the original form
+            known["is this the inverted form, which scales in training?"] = 1 / (1 - p)
+        question = recognize(
+            factor, known, "which factor makes up for the dropped units?"
+        )
+        raise Wrong(
+            f"kept values are x times {factor[0]:.4g}, expected {scale:.4g}: {question}"
+        )
+
+
+def _check_shapes(run, rng, p):
+    """Every element of an input of any shape has a mask entry of its own."""
+    for shape in [(500,), (4, 3, 5, 6), (6, 6, 6, 6)]:
+        x = _input(rng, *shape)
+        y = run(x, when=f"on an input of shape {shape}")
+        keep = y != 0
+        tied = [a for a in range(x.ndim) if (keep == keep.take([0], axis=a)).all()]
+        if tied:
+            raise Wrong(
+                f"on an input of shape {shape} the mask is constant along the axes "
+                f"{tied}: does the mask have the shape of x?"
+            )
+        _check_scale([y], x, p, 1 / (1 - p))
+
+
+def _check_ends(run, rng):
+    """At p = 0 everything is kept, at p = 1 nothing."""
+    x = _input(rng, 50, 20)
+    if not np.allclose(run(x, p=0.0, when="at p = 0"), x):
+        raise Wrong("at p = 0 the output differs from x, although nothing is dropped")
+    if run(x, p=1.0, when="at p = 1").any():
+        raise Wrong("at p = 1 something survives, although everything is dropped")
+
+
+@checker
+def forward(dropout, *, seed=0):
+    """Inverted dropout in training: ``dropout(x, p, rng)`` returns y."""
+    rng = np.random.default_rng(seed)
+    p = float(rng.choice(RATES))
+    draws = np.random.default_rng(seed)
+
+    def run(x, p=p, draws=draws, when=""):
+        return _output(dropout, x, p, draws, when=when)
+
+    x = _input(rng, 100, 40)
+    _check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
+
+    first, second = (run(x, draws=np.random.default_rng(seed)) for _ in range(2))
+    if not np.array_equal(first, second):
+        raise Wrong(
+            "generators in the same state give different masks: are the random "
+            "numbers drawn from `rng`, or from NumPy's global generator?"
+        )
+    run(x.astype(np.float32))
+    _check_shapes(run, rng, p)
+    _check_ends(run, rng)
+
+
+@checker
+def backward(forward, backward, *, seed=0):
+    """``forward(x, p, rng)`` returns (y, cache), ``backward(dy, cache)`` dx."""
+    rng = np.random.default_rng(seed)
+    p = float(rng.choice(RATES))
+    draws = np.random.default_rng(seed)
+
+    def run(x, p=p):
+        """y, and a function from dy to dx that goes back through this pass."""
+        caches = []
+        when = f"at p = {p}"
+
+        def only_y(x):
+            result = call(forward, x, p, draws, when=when)
+            if not isinstance(result, (tuple, list)) or len(result) != 2:
+                raise Wrong("the forward function must return two things, y and cache")
+            caches.append(result[1])
+            return result[0]
+
+        def to_dx(dy):
+            given = dy.copy()
+            dx = call(backward, given, caches[0], when=when)
+            if not np.array_equal(given, dy):
+                raise Wrong("the backward function changes dy: is there a `*=`?")
+            check_array(dx, like=dy, when=f"{when}, backward:")
+            return dx
+
+        return _output(only_y, x, when=f"{when}, forward:"), to_dx
+
+    x = _input(rng, 100, 40)
+    passes = [run(x) for _ in range(CALLS)]
+    _check_masks([y for y, _ in passes], x, p, 1 / (1 - p))
+    dy = _input(rng, *x.shape)
+    for y, to_dx in passes[::-1]:  # the most recent first, as in a network
+        _check_gradient(to_dx(dy), dy, x, y / x)
+    y, to_dx = passes[0]
+    if not np.allclose(to_dx(2 * dy), 2 * dy * y / x):
+        raise Wrong(
+            "the second call of backward with the same cache differs from the first: "
+            "does the first change the cache, or draw anew?"
+        )
+    for other in (x.astype(np.float32), _input(rng, 4, 3, 5, 6)):
+        y, to_dx = run(other)
+        dy = _input(rng, *other.shape).astype(other.dtype)
+        _check_gradient(to_dx(dy), dy, other, y / other)
+    _check_ends(lambda x, p, when: run(x, p)[0], rng)
+    for p, factor in ((0.0, 1), (1.0, 0)):
+        _, to_dx = run(x, p)
+        dy = _input(rng, *x.shape)
+        if not np.allclose(to_dx(dy), factor * dy):
+            raise Wrong(f"at p = {p:g} dx should be {factor} times dy, and is not")
+
+
+def _check_gradient(dx, dy, x, mask):
+    """dx must be mask · dy; mask holds 0 and 1/(1-p)."""
+    if np.allclose(dx, mask * dy, rtol=1e-5):
+        return
+    known = {
+        "dx equals dy, as if nothing had been dropped": dy,
+        "dx is dy where kept and 0 where dropped: is the factor 1/(1 - p) missing?": (
+            (mask != 0) * dy
+        ),
+        "dx carries the factor 1/(1 - p) twice": mask**2 * dy,
+        "dx equals dy · y: what is the derivative of m · x with respect to x?": (
+            mask * x * dy
+        ),
+        "dx equals dy · x: what is the derivative of m · x with respect to x?": x * dy,
+        "dx equals the mask: where does dy come in?": mask,
+        "dx equals dy divided by the scale: is it divided where it should be "
+        "multiplied?": dy * (mask != 0) / mask.max(),
+        "dx is nonzero exactly where the unit was dropped: is the mask reversed?": (
+            (mask == 0) * dy * mask.max()
+        ),
+    }
+    if words := recognize(dx, known):
+        raise Wrong(words)
+    astray = ((dx != 0) & (mask == 0)).mean()
+    if astray > 0:
+        raise Wrong(
+            f"{astray:.2f} of all entries were dropped in the forward pass and yet "
+            "have a gradient: is a new mask drawn, or that of another pass used?"
+        )
+    raise Wrong("dx is 0 where it should be, but elsewhere it is not dy/(1 - p)")
+
+
+@checker
+def original(layer, *, seed=0):
+    """``layer(x, weight, bias, q, rng, training)`` returns z; q = probability to keep.
+
+    The weight's columns are orthonormal, so z - b gives back what came out of the
+    dropout: h Wᵀ W = h.
+    """
+    rng = np.random.default_rng(seed)
+    q = float(rng.choice(RATES))
+    draws = np.random.default_rng(seed)
+    weight = np.linalg.qr(rng.standard_normal((60, 40)))[0]
+    bias = _input(rng, 60)
+    x = _input(rng, 100, 40)
+
+    def run(training):
+        arrays = [x.copy(), weight.copy(), bias.copy()]
+        when = f"with training={training}"
+        z = call(layer, *arrays, q, draws, training, when=when)
+        for name, old, new in zip(
+            ["x", "weight", "bias"], [x, weight, bias], arrays, strict=True
+        ):
+            if not np.array_equal(old, new):
+                raise Wrong(f"{when} your code changes {name} itself: copy it instead")
+        check_array(z, like=np.empty((100, 60)), when=when)
+        return z
+
+    dropped = []
+    for _ in range(CALLS):
+        z = run(training=True)
+        h = (z - bias) @ weight
+        h[abs(h) < 1e-9] = 0
+        if h.all() and not np.allclose(h, x):
+            what = "no unit of the input x is 0 in z = W h + b: what is dropped?"
+            if not z.all() or not (z - bias).all():
+                what = "units of the output are dropped, expected units of the input x"
+            elif np.allclose(h, q * x):
+                what = "nothing is dropped but W is scaled: are the modes exchanged?"
+            elif np.isclose(z @ weight, 0, atol=1e-9).any():
+                what = "b is missing"
+            raise Wrong(f"with training=True {what}")
+        dropped.append(h)
+    _check_masks(dropped, x, round(1 - q, 1), 1)
+
+    once, again = run(training=False), run(training=False)
+    if not np.array_equal(once, again):
+        raise Wrong(
+            "with training=False two passes differ: is something still dropped?"
+        )
+    product = x @ weight.T
+    expected = q * product + bias
+    known = {
+        "z is W x + b: where are the weights scaled?": product + bias,
+        "b is scaled too: was the bias ever dropped?": q * (product + bias),
+        "the weights are divided by q": product / q + bias,
+        "the weights are scaled by 1 - q: is q the probability to drop?": (
+            (1 - q) * product + bias
+        ),
+        "b is missing": q * product,
+        "the factor q appears twice": q**2 * product + bias,
+    }
+    if not np.allclose(once, expected):
+        words = recognize(once, known, "z is not the mean of the z of training")
+        raise Wrong(f"with training=False {words}")
+
+
+@checker
+def covariance(formula, *, seed=0):
+    """``formula(u, v, x, p)`` returns Cov[Σ u_i x̃_i, Σ v_i x̃_i] over the masks."""
+    rng = np.random.default_rng(seed)
+    for p in rng.permutation(RATES):
+        u, v, x = _input(rng, 5), _input(rng, 5), _input(rng, 5)
+        s, t = u * x, v * x
+        when = f"at p = {p} the covariance"
+        result = call(formula, u.copy(), v.copy(), x.copy(), float(p))
+        result = number(result, when)
+        noise = p / (1 - p)
+        expected = noise * (s * t).sum()
+        if np.isclose(result, expected):
+            continue
+        known = {
+            "do s and t have masks of their own?": 0,
+            "that has (Σ u x)(Σ v x) in place of Σ u v x²: do different units share "
+            "their fate?": noise * s.sum() * t.sum(),
+            "that is p (1 - p) Σ u v x², without the scaling of inverted dropout": (
+                p * (1 - p) * (s * t).sum()
+            ),
+            "that is E[s t]: what is to be subtracted from it?": (
+                expected + s.sum() * t.sum()
+            ),
+            "that is Σ u v E[x̃²]: what is to be subtracted from it?": (
+                (s * t).sum() / (1 - p)
+            ),
+            "that is E[s] E[t]": s.sum() * t.sum(),
+            "that is the correlation, the covariance of standardized s and t": (
+                (s * t).sum() / np.sqrt((s**2).sum() * (t**2).sum())
+            ),
+            "x is not squared": noise * (u * v * x).sum(),
+            "x is missing": noise * (u * v).sum(),
+            "keeping and dropping are exchanged: (1 - p)/p for p/(1 - p)": (
+                (1 - p) / p * (s * t).sum()
+            ),
+            "that takes p for the variance of r, which is 1 with probability 1 - p "
+            "and else 0": p / (1 - p) ** 2 * (s * t).sum(),
+            "that is an average over the units, not a sum": expected / len(x),
+        }
+        hint = "what is the variance of one x̃_i, and which pairs of units covary?"
+        raise Wrong(
+            f"{when} is {result:.4g}, expected {expected:.4g}: "
+            + recognize(result, known, hint)
+        )
+
+
+@checker
+def predictions(predicted, *, seed=0):
+    """``predicted`` maps the four programs' names to fractions of zeros."""
+    first, second = 0.3, 0.5
+    keep = (1 - first) * (1 - second)
+    reversed_p = {"is p the probability to keep, or to drop?": 1 - first}
+    programs = {
+        "chain": (
+            1 - keep,
+            {
+                "can a unit be dropped twice?": first + second,
+                "must both layers drop a unit to make it 0?": first * second,
+                "is that the fraction that survives?": keep,
+                "does the second layer do nothing?": first,
+                "does the first layer do nothing?": second,
+            },
+        ),
+        "relu": (
+            0.5 + 0.5 * first,
+            {
+                "which zeros are there before the dropout?": first,
+                "does dropout leave all positive values?": 0.5,
+                "are the zeros that ReLU makes counted?": 0.5 * first,
+                "can a 0 be dropped once more?": 0.5 + first,
+                "is that the fraction that survives?": 0.5 * (1 - first),
+            },
+        ),
+        "eval": (
+            first,
+            {
+                "how would a function know the model's mode? Look up the default of "
+                "F.dropout's argument `training`": 0.0,
+                **reversed_p,
+            },
+        ),
+        "no_grad": (
+            first,
+            {
+                "does torch.no_grad() change the mode, or only what autograd "
+                "records?": 0.0,
+                **reversed_p,
+            },
+        ),
+    }
+    if not isinstance(predicted, dict) or set(predicted) != set(programs):
+        raise Wrong(f"expected a dict with the keys {', '.join(programs)}")
+    blank = [name for name, value in predicted.items() if value is None or value is ...]
+    if len(blank) == len(programs):
+        raise NotAttempted
+    if blank:
+        raise Wrong(f"there is no prediction yet for {', '.join(blank)}")
+    for name, (truth, slips) in programs.items():
+        value = number(predicted[name], name)
+        if not 0 <= value <= 1:
+            raise Wrong(f"{name}: {value:g} is not a fraction between 0 and 1")
+        if abs(value - truth) > 0.004:
+            question = recognize(value, slips, "run it: what did you not expect?")
+            raise Wrong(f"{name} does not print {value:g}: {question}")
+
+
+@checker
+def convert(convert, *, seed=0):
+    """``convert(value, source, target)`` between the names of four conventions."""
+    rng = np.random.default_rng(seed)
+    keeps = {"torch": False, "keras": False, "tf1": True, "srivastava": True}
+    value = float(np.round(rng.uniform(0.1, 0.4), 2))
+    wrong = {}
+    for source in keeps:
+        for target in keeps:
+            when = f"from {source} to {target}"
+            result = number(call(convert, value, source, target, when=when), when)
+            same = keeps[source] == keeps[target]
+            if not np.isclose(result, value if same else 1 - value):
+                wrong[source, target] = result
+    if not wrong:
+        return
+    pairs = {(s, t) for s in keeps for t in keeps}
+    for name in keeps:
+        if set(wrong) == {(s, t) for s, t in pairs if (s == name) != (t == name)}:
+            raise Wrong(
+                f"every conversion from or to {name} is reversed: does its number say "
+                "how many units are kept, or how many are dropped?"
+            )
+    (source, target), result = next(iter(wrong.items()))
+    raise Wrong(
+        f"convert({value}, {source!r}, {target!r}) gives {result:g}: do {source} and "
+        f"{target} both count the kept units, both the dropped ones, or one each? "
+        f"({len(wrong)} of {len(pairs)} pairs are wrong)"
+    )
+
+
+@checker
+def module(cls, *, seed=0):
+    """``cls(p)`` is a torch.nn.Module: inverted dropout that heeds train and eval."""
+    rng = np.random.default_rng(seed)
+    p = float(rng.choice(RATES))
+    layer = call(cls, p)
+    if not isinstance(layer, torch.nn.Module):
+        raise Wrong(f"the class makes a {type(layer).__name__}, not a nn.Module")
+
+    def run(x, layer=layer, when=""):
+        def through(x):
+            y = call(layer, torch.from_numpy(x), when=when)
+            if not isinstance(y, torch.Tensor):
+                raise Wrong(f"the output is a {type(y).__name__}, expected a tensor")
+            return y.detach().numpy()
+
+        return _output(through, x, when=when)
+
+    x = _input(rng, 100, 40)
+    _check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
+    run(x.astype(np.float32))
+    _check_shapes(run, rng, p)
+    _check_ends(lambda x, p, when: run(x, call(cls, p), when), rng)
+
+    tensor = torch.from_numpy(x).requires_grad_()
+    y = call(layer, tensor)
+    if not y.requires_grad:
+        raise Wrong("no gradient flows back to x: does it pass through NumPy or .data?")
+    (dx,) = torch.autograd.grad(y.sum(), tensor)
+    mask = (y / tensor).detach().numpy()
+    _check_gradient(dx.numpy(), np.ones_like(x), x, mask)
+
+    def check_training(when):
+        if np.array_equal(run(x, when=when), x):
+            raise Wrong(f"{when} nothing is dropped: what decides the mode?")
+
+    other = call(cls, p)
+    layer.eval()
+    _check_identity(run, x, p)
+    if np.array_equal(run(x, other), x):
+        raise Wrong("eval() of one layer switches off another: where is the mode kept?")
+    with torch.no_grad():
+        _check_identity(run, x, p)
+    layer.train()
+    check_training("after eval() and train() again")
+    with torch.no_grad():
+        check_training("in training mode under torch.no_grad()")
+    _check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
+    _check_device(layer)
+
+
+def _check_identity(run, x, p):
+    once, again = (run(x, when="in evaluation mode") for _ in range(2))
+    if not np.array_equal(once, again):
+        raise Wrong(
+            "in evaluation mode two passes differ: does your code look at "
+            "`self.training`?"
+        )
+    if not np.allclose(once, x):
+        factor = (once / x).mean()
+        raise Wrong(
+            f"in evaluation mode the output is {factor:.2f} times x, expected x: the "
+            "inverted form has done its scaling in training"
+        )
+
+
+def _check_device(layer):
+    """Mask and input must share a device; "meta" stands for one that is not the CPU."""
+    try:
+        call(layer, torch.ones(4, 4, device="meta"))
+    except Wrong as error:
+        if "device" in str(error):
+            raise Wrong(
+                "on an input that is not on the CPU the mask still is: what makes "
+                "random numbers on the device of x? (torch.rand_like)"
+            ) from None
+
+
+def _uniform_dropout(decide, scale=lambda p: 1 / (1 - p) if p < 1 else 0.0):
+    """A dropout(x, p, rng) from decide(rng, shape, p), the mask of kept units."""
+
+    def dropout(x, p, rng):
+        x = np.asarray(x)
+        y = x * decide(rng, x.shape, p) * scale(p)
+        return y.astype(x.dtype if x.dtype.kind == "f" else float)
+
+    return dropout
+
+
+def _keep(rng, shape, p):
+    return rng.random(shape) >= p
+
+
+RIGHT = [
+    _uniform_dropout(_keep),
+    _uniform_dropout(lambda rng, shape, p: rng.random(shape) < 1 - p),
+    _uniform_dropout(lambda rng, shape, p: rng.binomial(1, 1 - p, shape)),
+]
+FAULTS = {
+    "does nothing": lambda x, p, rng: np.array(x),
+    "keeps with probability p": _uniform_dropout(
+        lambda rng, shape, p: rng.random(shape) < p
+    ),
+    "always drops half, whatever p": _uniform_dropout(
+        lambda rng, shape, p: rng.random(shape) >= 0.5
+    ),
+    "does not scale": _uniform_dropout(_keep, lambda p: 1.0),
+    "scales by 1/p": _uniform_dropout(_keep, lambda p: 1 / p if p > 0 else 1.0),
+    "uses one mask for all rows": _uniform_dropout(
+        lambda rng, shape, p: rng.random(shape[1:]) >= p
+    ),
+    "drops whole rows": _uniform_dropout(
+        lambda rng, shape, p: rng.random(shape[:1] + (1,) * (len(shape) - 1)) >= p
+    ),
+    "draws the same mask in every call": _uniform_dropout(
+        lambda rng, shape, p: np.random.default_rng(0).random(shape) >= p
+    ),
+}
+
+
+@checker
+def detector(is_right, *, seed=0):
+    """``is_right(dropout)`` tells a right dropout(x, p, rng) from faulty ones."""
+    rng = np.random.default_rng(seed)
+
+    def verdict(dropout, what):
+        run = int(rng.integers(2**32))
+
+        def rerun(x, p, rng):
+            # Other masks in every run, even if the test seeds its generator.
+            draw = int(rng.random() * 2**53)
+            return dropout(x, p, np.random.default_rng([run, draw]))
+
+        answer = call(is_right, rerun, when=f"on a dropout that {what}")
+        if not isinstance(answer, (bool, np.bool_)):
+            raise Wrong(f"your test returned {answer!r}, expected True or False")
+        return bool(answer)
+
+    accepted = [verdict(RIGHT[i % len(RIGHT)], "is right") for i in range(150)]
+    if not any(accepted):
+        raise Wrong("your test rejects every right dropout: what does it ask too much?")
+    if not all(accepted):
+        raise Wrong(
+            f"your test rejects a right dropout in {accepted.count(False)} of "
+            f"{len(accepted)} runs: how far may a fraction stray by chance?"
+        )
+    for fault, dropout in FAULTS.items():
+        passed = sum(verdict(dropout, fault) for _ in range(5))
+        if passed:
+            raise Wrong(
+                f"your test accepts a dropout that {fault} (in {passed} of 5 runs): "
+                "what would you have to look at to see that?"
+            )
+
+
+@checker
+def left_on(measure, train, *, seed=0):
+    """``measure(seed, p, width)``: test accuracies with dropout off and left on.
+
+    Both are measured on the network of ``train(seed, p, width)``, which returns
+    (net, split) and gives the same network for the same arguments.
+    """
+    rng = np.random.default_rng(seed)
+    student, ours = 20, 100  # forward passes with dropout left on
+    for p, width in ((0.0, 16), (0.6, 16), (0.6, 64)):
+        arguments = int(rng.integers(100)), p, width
+        net, split = call(train, *arguments)
+        when = f"measure{arguments}"
+        off, on = numbers(call(measure, *arguments), [f"{when}: off", f"{when}: on"])
+
+        def accuracy(x, y, net=net):
+            return float((net(x).argmax(axis=1) == y).mean())
+
+        net.eval()
+        truth = accuracy(split.x_test, split.y_test)
+        elsewhere = {
+            "training part": accuracy(split.x_train, split.y_train),
+            "validation part": accuracy(split.x_val, split.y_val),
+        }
+        net.train()
+        n = len(split.y_test)
+        with_noise = np.mean(
+            [accuracy(split.x_test, split.y_test) for _ in range(ours)]
+        )
+        # Hoeffding's bound for two means of n · passes independent hits and misses.
+        margin = sum(np.sqrt(np.log(2e10) / (2 * n * k)) for k in (student, ours))
+        said = f"{when} says {off:.3f} in evaluation mode and {on:.3f} with dropout on"
+        if p and off == on:
+            raise Wrong(f"{said}: is the mode the same both times?")
+        if p and abs(on - truth) < 1e-9:
+            raise Wrong(f"{said}: are the two exchanged?")
+        if abs(off - truth) > 1e-9:
+            for part, value in elsewhere.items():
+                if abs(off - value) < 1e-9:
+                    raise Wrong(f"{said}: is that the {part}?")
+            raise Wrong(
+                f"{said}, but in evaluation mode the network of train{arguments} "
+                f"gets {truth:.3f} on the test part: is it that network, the whole of "
+                "that part, and without dropout?"
+            )
+        if abs(on - with_noise) > margin:
+            raise Wrong(
+                f"{said}; the latter should lie between {with_noise - margin:.3f} and "
+                f"{with_noise + margin:.3f}: is it the mean of 20 passes over the test "
+                "part in training mode?"
+            )

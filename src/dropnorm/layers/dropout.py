@@ -1,0 +1,89 @@
+"""Dropout."""
+
+import numbers
+
+from dropnorm.layers.base import Layer
+from dropnorm.randomness import default_generator
+
+
+def check_probability(p):
+    """Raise unless `p` is a number between 0 and 1."""
+    if isinstance(p, bool) or not isinstance(p, numbers.Real):
+        raise TypeError(f"p must be a number between 0 and 1, got {p!r}")
+    if not 0 <= p <= 1:  # false for NaN as well
+        raise ValueError(
+            f"p, the probability to drop a unit, must lie between 0 and 1, got {p}"
+        )
+
+
+def dropout_forward(x, p, rng):
+    """Inverted dropout in training mode: drop each element of x with probability p.
+
+    Parameters
+    ----------
+    x : array of any shape, float32 or float64
+    p : float
+        Probability to drop, between 0 and 1.
+    rng : numpy.random.Generator
+        Or anything with ``random(size, dtype)`` that is uniform on [0, 1).
+
+    Returns
+    -------
+    y : array like x
+    cache : the mask, 0 where dropped and 1/(1 − p) where kept
+    """
+    keep = rng.random(x.shape, dtype=x.dtype) >= p  # r ~ Bernoulli(1 - p)
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    mask = keep * x.dtype.type(scale)  # m = r / (1 - p)
+    return x * mask, mask  # y = m ⊙ x
+
+
+def dropout_backward(dy, cache):
+    """dx = m ⊙ dy, with the mask m that the forward pass drew."""
+    return dy * cache
+
+
+class Dropout(Layer):
+    """Inverted dropout, as ``torch.nn.Dropout``.
+
+    In training mode each element is zeroed with probability `p`, independently of
+    all others and anew in each forward pass, and the others are multiplied by
+    1/(1 − p). In evaluation mode the layer returns its input and draws nothing.
+
+    Parameters
+    ----------
+    p : float
+        Probability to **drop**, between 0 and 1. (Srivastava et al. and TensorFlow 1
+        call the probability to *keep* p and ``keep_prob``.)
+    rng : numpy.random.Generator, optional
+        Or anything with ``random(size, dtype)``. By default the package's generator.
+
+    Shapes
+    ------
+    Input and output of any one shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `p` is not a number between 0 and 1, or the input not a float array.
+
+    References
+    ----------
+    Srivastava et al. (2014), Dropout: A Simple Way to Prevent Neural Networks from
+    Overfitting. JMLR 15:1929–1958: section 4 for the original form, section 10 for
+    the scaling in training.
+    """
+
+    def __init__(self, p=0.5, *, rng=None):
+        super().__init__()
+        check_probability(p)
+        self.p = p
+        self.rng = default_generator() if rng is None else rng
+
+    def _forward(self, x):
+        if not self.training:
+            return x, None
+        return dropout_forward(x, self.p, self.rng)
+
+    def _backward(self, dy, cache):
+        return dy if cache is None else dropout_backward(dy, cache)

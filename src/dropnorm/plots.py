@@ -1,0 +1,207 @@
+"""One style for all figures; every figure with its alternative text.
+
+A figure answers one question and says the answer in its title. It can be read without
+color (markers and line styles differ too), on a phone (no wider than 6.2 inches, large
+letters) and in a dark page (its ground is opaque and light).
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from IPython.display import display
+
+# Okabe and Ito's colors, told apart with every common color blindness.
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000"]
+MARKERS = ["o", "s", "^", "D", "v", "x"]
+LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1))]
+GRAY = "#777777"
+
+
+def use_style():
+    """Set the book's style for all figures that follow."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 100,
+            "figure.figsize": (6.2, 3.6),
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "axes.prop_cycle": cycler(color=COLORS)
+            + cycler(marker=MARKERS)
+            + cycler(linestyle=LINES),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.titlesize": 12,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 11,
+            "xtick.labelsize": 11,
+            "ytick.labelsize": 11,
+            "legend.fontsize": 10.5,
+            "legend.frameon": False,
+            "figure.titlesize": 12,
+            "grid.color": "#e4e4e4",
+            "lines.markersize": 5,
+        }
+    )
+
+
+def show(figure, alt):
+    """Display a figure in a notebook, once, and keep its alternative text with it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    alt : str
+        What the figure shows, for a reader who cannot see it.
+
+    Raises
+    ------
+    ValueError
+        If `alt` is empty.
+    """
+    if not alt.strip():
+        raise ValueError(f"alt must say what the figure shows, got {alt!r}")
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
+
+
+def grids(arrays, title, *, alt, digits=2):
+    """Draw small matrices side by side, each number in its cell, zeros struck out.
+
+    Parameters
+    ----------
+    arrays : dict of str to (rows, columns) array
+        The keys become the headings.
+    title : str
+    alt : str
+    digits : int
+        Decimals at most.
+    """
+    top = max(abs(a).max() for a in arrays.values())
+    columns = max(a.shape[1] for a in arrays.values())
+    rows = sum(a.shape[0] + 0.9 for a in arrays.values())
+    figure, axes = plt.subplots(
+        len(arrays),
+        figsize=(min(6.2, 0.75 * columns + 0.6), 0.42 * rows + 0.4),
+        gridspec_kw={"height_ratios": [a.shape[0] for a in arrays.values()]},
+        squeeze=False,
+    )
+    figure.suptitle(title, x=0.01, ha="left")
+    strike = {"color": COLORS[1], "lw": 1.5, "marker": "", "linestyle": "-"}
+    for ax, (heading, array) in zip(axes[:, 0], arrays.items(), strict=True):
+        # The gray of the largest value still lets black numbers be read.
+        ax.imshow(abs(array), cmap="Greys", vmin=0, vmax=2 * top, aspect="auto")
+        for (i, j), value in np.ndenumerate(array):
+            text = f"{value:.{digits}f}".rstrip("0").rstrip(".")
+            ax.text(j, i, text, ha="center", va="center", fontsize=11)
+            if value == 0:
+                ax.plot([j - 0.4, j + 0.4], [i + 0.4, i - 0.4], **strike)
+        ax.set_title(heading, fontsize=11)
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+    show(figure, alt)
+
+
+def paired(comparisons):
+    """Every seed of several treatments beside their control, and the differences.
+
+    Left, a line for each seed joins its values in all arms; right, each seed's
+    difference from the control, their mean and its 99 % interval. The title says
+    the verdicts.
+
+    Parameters
+    ----------
+    comparisons : list of dropnorm.replicates.Comparison
+        Of one measure and with one control.
+
+    Raises
+    ------
+    ValueError
+        If the comparisons differ in measure or control.
+    """
+    first = comparisons[0]
+    for c in comparisons:
+        if (c.metric, c.control) != (first.metric, first.control):
+            raise ValueError(
+                f"comparisons must share measure and control: {first.metric} against "
+                f"{first.control}, got {c.metric} against {c.control}"
+            )
+    measure = first.label
+    names = [first.control, *(c.treatment for c in comparisons)]
+    values = [first.control_values, *(c.treatment_values for c in comparisons)]
+    k = len(comparisons)
+
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(6.2, 3.6), width_ratios=[k + 1.6, k + 0.6]
+    )
+    for seed_values in np.transpose(values):
+        left.plot(seed_values, color=GRAY, marker="", linestyle="-", lw=0.8)
+    for i, arm in enumerate(values):
+        left.plot([i] * len(arm), arm, linestyle="", color=COLORS[i], marker=MARKERS[i])
+    left.set_xticks(range(k + 1), [_wrap(name) for name in names])
+    left.set_xlim(-0.4, k + 0.4)
+    left.set_ylabel(measure)
+    left.set_title("each line is one seed", fontsize=10.5)
+
+    right.axhline(0, color="black", lw=1)
+    for i, c in enumerate(comparisons):
+        look = {"color": COLORS[i + 1], "marker": MARKERS[i + 1], "alpha": 0.6}
+        spread = i + 0.06 * (np.arange(c.n) % 5 - 2)
+        right.plot(spread, c.differences, linestyle="", **look)
+        bar = {"color": "black", "linestyle": "-", "lw": 2.5, "marker": ""}
+        right.plot([i + 0.32] * 2, [c.low, c.high], **bar)
+        right.plot(i + 0.32, c.mean, color="black", marker="D")
+    right.set_xticks(range(k), [_wrap(c.treatment) for c in comparisons])
+    right.set_xlim(-0.4, k - 0.35)
+    right.set_title(f"minus {first.control}", fontsize=10.5)
+    for axis in (left.xaxis, right.xaxis):
+        axis.grid(False)
+
+    verdicts = "; ".join(f"{c.treatment}: {c.verdict}" for c in comparisons)
+    figure.suptitle(f"{measure.split(' [')[0]}, {verdicts}", x=0.01, ha="left")
+    show(
+        figure,
+        f"{measure} of {first.n} seeds with {', '.join(names)}; each seed's "
+        f"difference from {first.control}, with mean and 99 % interval: "
+        + "; ".join(
+            f"{c.treatment} {c.mean:+.3g} [{c.low:.3g}, {c.high:.3g}], {c.verdict}"
+            for c in comparisons
+        )
+        + ".",
+    )
+
+
+def _wrap(name):
+    """Break a tick label before its last word, if it is long."""
+    return "\n".join(name.rsplit(" ", 1)) if len(name) > 9 else name
+
+
+def curves(x, lines, *, title, xlabel, ylabel, alt, yscale="linear"):
+    """Curves over many seeds: each seed thin, their mean thick.
+
+    Parameters
+    ----------
+    x : (T,) array
+    lines : dict of str to (T, S) array
+    title, xlabel, ylabel, alt : str
+    yscale : "linear" or "log"
+    """
+    figure, ax = plt.subplots()
+    for i, (name, values) in enumerate(lines.items()):
+        ax.plot(x, values, color=COLORS[i], alpha=0.25, lw=0.8, marker="", ls="-")
+        ax.plot(
+            x,
+            values.mean(axis=1),
+            color=COLORS[i],
+            marker=MARKERS[i],
+            markevery=max(1, len(x) // 6),
+            linestyle=LINES[i],
+            lw=2,
+            label=name,
+        )
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale=yscale)
+    ax.legend()
+    show(figure, alt)

@@ -1,0 +1,874 @@
+"""Train many seeds of one ordinary ``nn.Module`` at once, and compare two arms.
+
+One run per arm is no evidence: the seed alone can move the test error by more than
+the technique under test. `train` trains every arm with every seed and computes the
+seeds of an arm side by side; `compare` turns two arms into a paired difference, its
+99 % interval and a verdict.
+
+**What a seed fixes.** For seed s: ``torch.manual_seed(s)``, build the model, and let
+that generator go on to draw the dropout masks; ``numpy.random.default_rng([s, 1])``
+orders the batches. `train_one` does this in plain PyTorch, and `train` gives each
+seed the same weights up to rounding.
+
+**How the seeds share one computation.** S networks with C channels are one network
+with S·C channels: activations are (N, S·C, ...), and each parameter is the S ordinary
+ones, joined along dimension 0. What works element by element or channel by channel
+needs no change. Layers that mix channels or draw random numbers have a batched form
+in ``_BATCHED``, the one place to add another. Before an arm is trained, its first
+batch is computed both ways. Unless losses, gradients, an optimizer step and the
+evaluation mode agree, the seeds are trained one after another, and a line on standard
+output says so.
+"""
+
+import copy
+import os
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.special import stdtr, stdtrit
+from torch import nn
+from tqdm import tqdm
+
+__all__ = [
+    "Comparison",
+    "Recipe",
+    "Runs",
+    "compare",
+    "expected_calibration_error",
+    "train",
+    "train_one",
+]
+
+_TEST_METRICS = ("test_error", "test_nll", "test_ece")
+# What `compare` accepts of two `Runs`, with units.
+_UNITS = {
+    "test_error": "%",
+    "test_nll": "nats",
+    "test_ece": "%",
+    "train_error": "%",
+    "train_nll": "nats",
+    "val_error": "%",
+    "val_nll": "nats",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every arm is trained, on the cross-entropy of its logits.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the training part.
+    batch_size : int
+        Examples per step; the last batch of an epoch may be smaller.
+    optimizer : function
+        Takes a list of parameters, returns a ``torch.optim.Optimizer``. If it treats
+        every number by itself (SGD, Adam, RMSprop …) the seeds are trained at once;
+        if not (Muon, Adafactor), one after another. One whose ``step`` needs a
+        closure (LBFGS) is refused.
+    eval_every : int or None
+        Epochs between two entries of `Runs.history`. The last epoch always has one;
+        with 0 or None only that.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: Callable
+    eval_every: int | None = 10
+
+    def __post_init__(self):
+        _check_integer("epochs", self.epochs, at_least=1)
+        _check_integer("batch_size", self.batch_size, at_least=1)
+        if self.eval_every is not None:
+            _check_integer("eval_every", self.eval_every, at_least=0)
+        if not callable(self.optimizer):
+            raise TypeError(
+                "optimizer must be a function of a list of parameters, "
+                f"got {type(self.optimizer).__name__}"
+            )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Runs:
+    """The S trained seeds of one arm. Errors are in per cent, likelihoods in nats.
+
+    Attributes
+    ----------
+    name : str
+        The arm's name.
+    seeds : tuple of int
+        In the order of all arrays below.
+    test_error, test_nll, test_ece : ndarray of shape (S,)
+        Misclassified test examples, mean negative log-likelihood and expected
+        calibration error, in evaluation mode after the last step.
+    history : dict of ndarray
+        ``epoch`` (T,); ``batch_loss`` (T, S), the training-mode loss averaged over
+        the examples seen since the previous entry; and in evaluation mode
+        ``train_nll``, ``train_error``, ``val_nll``, ``val_error`` (T, S). Without
+        validation rows the last two are absent. The test part never is in here, so
+        that nobody can choose by it.
+    looped : str
+        Why the seeds were trained one after another; empty if they were not.
+    """
+
+    name: str
+    seeds: tuple
+    test_error: np.ndarray
+    test_nll: np.ndarray
+    test_ece: np.ndarray
+    history: dict
+    looped: str
+    _states: dict  # name in the state_dict -> array (S, ...)
+    _dtype: torch.dtype
+    _factory: Callable | None
+
+    @property
+    def train_error(self):
+        """(S,) misclassified training examples at the end, in per cent."""
+        return self._last("train_error")
+
+    @property
+    def train_nll(self):
+        """(S,) mean negative log-likelihood of the training part at the end."""
+        return self._last("train_nll")
+
+    @property
+    def val_error(self):
+        """(S,) misclassified validation examples at the end, in per cent."""
+        return self._last("val_error")
+
+    @property
+    def val_nll(self):
+        """(S,) mean negative log-likelihood of the validation part at the end."""
+        return self._last("val_nll")
+
+    def _last(self, metric):
+        if metric not in self.history:
+            raise ValueError(f"no {metric}: the validation part had no rows")
+        return self.history[metric][-1]
+
+    def model(self, seed):
+        """A new ordinary module with that seed's weights, in evaluation mode."""
+        if seed not in self.seeds:
+            raise ValueError(f"seed must be one of {self.seeds}, got {seed!r}")
+        s = self.seeds.index(seed)
+        with _isolated(self._dtype):
+            _set_seed(seed)
+            model = self._factory()
+        model.load_state_dict({k: torch.tensor(v[s]) for k, v in self._states.items()})
+        return model.eval()
+
+    def __repr__(self):
+        return f"<{self.name!r}, trained with seeds {self.seeds}>"
+
+
+# Training --------------------------------------------------------------------------
+
+
+def train(arms, data, recipe, seeds=range(10)):
+    """Train every arm with every seed, on the same splits in the same order.
+
+    Arms run in parallel processes: as many as the environment variable
+    ``DROPNORM_JOBS`` says, by default one per core; with 1, in this process. Results
+    do not depend on it. Each process uses one thread and the caller's default dtype,
+    and the caller's random generators are left as they were.
+
+    Parameters
+    ----------
+    arms : dict of str to function
+        Each function builds a new module, which maps (N, C, ...) to logits (N, K).
+    data : function
+        Takes a seed, returns an object with the attributes x_train, y_train, x_val,
+        y_val, x_test, y_test: inputs (N, C, ...) and integer labels (N,). Called once
+        per seed. All seeds need equal shapes; the validation part may have no rows.
+    recipe : Recipe
+    seeds : iterable of int
+        Different, not negative.
+
+    Returns
+    -------
+    dict of str to Runs
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or if batch norm meets a single example.
+    Exception
+        Whatever a function passed in raises, in whichever process.
+    """
+    if not isinstance(arms, Mapping) or not arms:
+        raise ValueError(f"arms must be a dict with at least one arm, got {arms!r}")
+    for name, factory in arms.items():
+        if not callable(factory) or isinstance(factory, nn.Module):
+            raise TypeError(
+                f"arm {name!r} must be a function that builds a module, "
+                f"got {type(factory).__name__}"
+            )
+    if not callable(data):
+        raise TypeError(f"data must be a function of a seed, got {type(data).__name__}")
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, got {type(recipe).__name__}")
+    seeds = tuple(seeds)
+    for seed in seeds:
+        _check_integer("each of the seeds", seed, at_least=0)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be different and at least one, got {seeds}")
+    jobs = min(_jobs(), len(arms))
+
+    dtype = torch.get_default_dtype()
+    with _isolated(dtype):
+        split = _stack([data(seed) for seed in seeds], seeds)
+    # "c": workers share large arrays instead of receiving copies.
+    parallel = joblib.Parallel(jobs, mmap_mode="c", return_as="generator")
+    results = parallel(
+        joblib.delayed(_train_arm)(name, factory, split, recipe, seeds, dtype)
+        for name, factory in arms.items()
+    )
+    runs = {}
+    # disable=None: a bar only on a terminal, hence none in a notebook.
+    for run in tqdm(results, "arms", total=len(arms), leave=False, disable=None):
+        if run.looped:
+            print(f"{run.name}: one seed after another, since {run.looped}")
+        runs[run.name] = replace(run, _factory=arms[run.name])
+    return runs
+
+
+def train_one(factory, split, recipe, seed):
+    """Train one seed in plain PyTorch: what `train` must reproduce.
+
+    Parameters
+    ----------
+    factory : function
+        Builds a new module.
+    split : object
+        What ``data(seed)`` of `train` returns.
+    recipe : Recipe
+    seed : int
+
+    Returns
+    -------
+    Runs
+        With this one seed.
+    """
+    split = _stack([split], [seed])
+    with _isolated(torch.get_default_dtype()):
+        _set_seed(seed)
+        model = factory()
+        optimizer = _build_optimizer(recipe, model)
+        order = _batch_order(seed)
+        log = _Log(recipe, split)
+        x, y = split.part("train")
+        x, y = x[:, 0], y[:, 0]
+        for epoch in range(1, recipe.epochs + 1):
+            model.train()
+            rows = torch.from_numpy(order.permutation(len(y)))
+            for batch in rows.split(recipe.batch_size):
+                loss = F.cross_entropy(model(x[batch]), y[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                log.add(loss, len(batch))
+            log.end_epoch(epoch, model)
+        return log.runs("one seed", (seed,), model, factory)
+
+
+def _train_together(name, network, split, recipe, seeds):
+    """The loop of `train_one` for all seeds, with a column of ``rows`` for each."""
+    optimizer = _build_optimizer(recipe, network, fused=True)
+    orders = [_batch_order(seed) for seed in seeds]
+    log = _Log(recipe, split)
+    x, y = split.part("train")
+    for epoch in range(1, recipe.epochs + 1):
+        network.train()
+        rows = np.stack([order.permutation(len(y)) for order in orders], axis=1)
+        for batch in torch.from_numpy(rows).split(recipe.batch_size):
+            losses = _losses(network(_take(x, batch)), y.gather(0, batch))
+            optimizer.zero_grad()
+            losses.sum().backward()  # each seed's parameters occur in one term only
+            optimizer.step()
+            log.add(losses, len(batch))
+        log.end_epoch(epoch, network)
+    return log.runs(name, seeds, network, None)
+
+
+def _train_arm(name, factory, split, recipe, seeds, dtype):
+    """All seeds of one arm: at once if that gives the same, else one by one."""
+    with _isolated(dtype):
+        looped = ""
+        models, states = _build_models(factory, seeds)
+        try:
+            network = _join(models, states)
+            trial = _join(models, states)
+            _verify(trial, models, states, split, recipe, seeds)
+        except _CannotJoinError as reason:
+            looped = str(reason)
+        except Exception as error:
+            looped = (
+                f"{type(models[0]).__name__} raises {type(error).__name__} "
+                "when the seeds are side by side"
+            )
+        try:
+            if not looped:
+                return _train_together(name, network, split, recipe, seeds)
+            runs = [
+                train_one(factory, split.seed(s), recipe, seed)
+                for s, seed in enumerate(seeds)
+            ]
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                f"batch norm met a batch of one value per channel: choose a batch_size "
+                f"other than {recipe.batch_size}, which leaves "
+                f"{len(split.y_train) % recipe.batch_size} of {len(split.y_train)} "
+                "training examples to the last batch"
+            ) from error
+        return _merge(name, runs, looped)
+
+
+def _build_models(factory, seeds):
+    """One module per seed, and the generator's state after each was built."""
+    models, states = [], []
+    for seed in seeds:
+        _set_seed(seed)
+        models.append(factory())
+        states.append(torch.get_rng_state())
+        if not isinstance(models[-1], nn.Module):
+            raise TypeError(
+                f"an arm must build an nn.Module, got {type(models[-1]).__name__}"
+            )
+    if len({id(model) for model in models}) < len(models):
+        raise ValueError("an arm must build a new module whenever it is called")
+    return models, states
+
+
+def _build_optimizer(recipe, model, fused=False):
+    optimizer = recipe.optimizer(list(model.parameters()))
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            "the recipe's optimizer must return a torch.optim.Optimizer, "
+            f"got {type(optimizer).__name__}"
+        )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("LBFGS needs a closure and cannot be used in a Recipe")
+    for group in optimizer.param_groups:
+        # One kernel per tensor, where torch has it: 2 to 3 times as fast.
+        if fused and "fused" in group and not group["foreach"]:
+            group["fused"] = True
+    return optimizer
+
+
+def _batch_order(seed):
+    # Not default_rng(seed): that one splits the data.
+    return np.random.default_rng([seed, 1])
+
+
+def _take(x, rows):
+    """Row rows[i, s] of seed s: (n, S, C, ...) and (N, S) to (N, S·C, ...)."""
+    n_seeds = rows.shape[1]
+    flat = (rows * n_seeds + torch.arange(n_seeds)).flatten()
+    batch = x.flatten(0, 1).index_select(0, flat)
+    return batch.unflatten(0, rows.shape).flatten(1, 2)
+
+
+def _losses(logits, y):
+    """Each seed's mean cross-entropy: logits (N, S·K) and labels (N, S) to (S,)."""
+    logits = logits.unflatten(1, (y.shape[1], -1)).movedim(1, 2)
+    return F.cross_entropy(logits, y, reduction="none").mean(0)
+
+
+# The joint network -----------------------------------------------------------------
+
+
+class _CannotJoinError(Exception):
+    """The seeds must be trained one after another; the message says why."""
+
+
+class _Linear(nn.Linear):
+    def forward(self, x):
+        n_seeds = len(self.generators)
+        weight = self.weight.unflatten(0, (n_seeds, -1))  # (S, out, in)
+        x = x.t().unflatten(0, (n_seeds, -1))  # (S, in, N)
+        if self.bias is None:
+            y = weight @ x
+        else:
+            bias = self.bias.unflatten(0, (n_seeds, -1)).unsqueeze(2)
+            y = torch.baddbmm(bias, weight, x)
+        return y.flatten(0, 1).t()
+
+
+class _BatchNorm1d(nn.BatchNorm1d):
+    def forward(self, x):
+        if x.ndim == 3:
+            return super().forward(x)
+        # (1, S·C, N) gives the same numbers, along the memory that _Linear left.
+        return super().forward(x.t().unsqueeze(0)).squeeze(0).t()
+
+
+class _Dropout(nn.Dropout):
+    def forward(self, x):
+        if not self.training or self.p in (0, 1):
+            return super().forward(x)  # draws nothing
+        n_seeds = len(self.generators)
+        x = x.unflatten(1, (n_seeds, -1))
+        kept = x.new_empty(n_seeds, len(x), *x.shape[2:])
+        for s, generator in enumerate(self.generators):
+            kept[s].bernoulli_(1 - self.p, generator=generator)
+        # in the memory order of x, which _Linear leaves
+        scale = torch.div(kept.transpose(0, 1), 1 - self.p, out=torch.empty_like(x))
+        return (x * scale).flatten(1, 2)
+
+
+class _PReLU(nn.PReLU):
+    def forward(self, x):
+        repeats = x.shape[1] // self.weight.numel()
+        return F.prelu(x, self.weight.repeat_interleave(repeats))
+
+
+# To batch another type of layer, add a subclass whose forward takes (N, S·C, ...),
+# reads the joined parameters (dimension 0 is S times as long) and draws for seed s
+# from self.generators[s].
+_BATCHED = {
+    nn.Linear: _Linear,
+    nn.BatchNorm1d: _BatchNorm1d,
+    nn.Dropout: _Dropout,
+    nn.PReLU: _PReLU,
+}
+
+
+def _join(models, states):
+    """One network that does for all seeds what each of ``models`` does for one.
+
+    A deep copy of the first model, with each parameter and buffer replaced by that
+    of all models and each layer's class by its batched form. So modules used twice,
+    tied parameters and a custom ``forward`` keep their meaning.
+    """
+    joined = {}
+    for layers in zip(*(model.modules() for model in models), strict=True):
+        first = layers[0]
+        kind = type(first).__name__
+        names = [*first._parameters, *first._buffers]
+        tensors = {name: [getattr(layer, name) for layer in layers] for name in names}
+        tensors = {k: v for k, v in tensors.items() if v[0] is not None}
+        if tensors and type(first) not in _BATCHED:
+            raise _CannotJoinError(f"{kind} has parameters or buffers of its own")
+        if first._forward_hooks or first._forward_pre_hooks or first._backward_hooks:
+            raise _CannotJoinError(f"{kind} has hooks")
+        for values in tensors.values():
+            # A count of batches (0-d) is the same for all seeds.
+            whole = torch.cat(values) if values[0].ndim else values[0].clone()
+            if isinstance(values[0], nn.Parameter):
+                whole = nn.Parameter(whole.detach(), values[0].requires_grad)
+            joined[id(values[0])] = whole
+    network = copy.deepcopy(models[0], joined)  # takes `joined` for copies made
+    generators = [torch.Generator().set_state(state) for state in states]
+    for layer in network.modules():
+        if type(layer) in _BATCHED:
+            layer.__class__ = _BATCHED[type(layer)]
+            layer.generators = generators
+    return network
+
+
+def _verify(trial, models, states, split, recipe, seeds):
+    """Compute the first batch both ways; uses up ``trial`` and ``models``.
+
+    Raises _CannotJoinError if anything differs.
+    """
+    kind = type(models[0]).__name__
+    x, y = split.part("train")
+    orders = [_batch_order(seed).permutation(len(y)) for seed in seeds]
+    rows = torch.from_numpy(np.stack(orders, axis=1))[: recipe.batch_size]
+    x, y = _take(x, rows), y.gather(0, rows)
+    alone = x.unflatten(1, (len(seeds), -1)).unbind(1), y.unbind(1)
+
+    losses = _losses(trial.train()(x), y)
+    losses.sum().backward()
+    losses_alone = []
+    for model, state, *batch in zip(models, states, *alone, strict=True):
+        torch.set_rng_state(state)
+        losses_alone.append(F.cross_entropy(model.train()(batch[0]), batch[1]))
+        losses_alone[-1].backward()
+    used, *used_alone = (
+        [p for p in model.parameters() if p.grad is not None]
+        for model in (trial, *models)
+    )
+    grads = [torch.cat([p.grad for p in ps]) for ps in zip(*used_alone, strict=True)]
+    if not _close(
+        [losses, *(p.grad for p in used)], [torch.stack(losses_alone), *grads]
+    ):
+        raise _CannotJoinError(f"{kind} then computes other losses or gradients")
+
+    for parameter, grad in zip(used, grads, strict=True):
+        parameter.grad = grad  # equal for all: noise in them is not the optimizer's
+    _build_optimizer(recipe, trial, fused=True).step()
+    for model in models:
+        optimizer = _build_optimizer(recipe, model)
+        optimizer.step()
+    stepped = [torch.cat(parameters) for parameters in zip(*used_alone, strict=True)]
+    if not all(_close([a], [b]) for a, b in zip(used, stepped, strict=True)):
+        raise _CannotJoinError(f"{type(optimizer).__name__} then steps differently")
+
+    # Buffers need no look of their own: evaluation uses them.
+    with torch.no_grad():
+        logits = trial.eval()(x)
+        logits_alone = [
+            model.eval()(x) for model, x in zip(models, alone[0], strict=True)
+        ]
+    if not _close([logits], [torch.cat(logits_alone, dim=1)]):
+        raise _CannotJoinError(f"{kind} then computes other outputs in evaluation mode")
+
+
+def _close(values, references):
+    """Equal up to rounding, measured by the largest entry of all."""
+    largest = max(reference.abs().max().item() for reference in references)
+    tolerance = torch.finfo(torch.get_default_dtype()).eps ** 0.7 * largest
+    return all(
+        torch.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True)
+        for a, b in zip(values, references, strict=True)
+    )
+
+
+# Scores ----------------------------------------------------------------------------
+
+
+class _Split(NamedTuple):
+    """The splits of all S seeds: inputs (n, S, C, ...) and labels (n, S)."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_val: np.ndarray
+    y_val: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+    def part(self, name):
+        x, y = getattr(self, f"x_{name}"), getattr(self, f"y_{name}")
+        return torch.from_numpy(x), torch.from_numpy(y)
+
+    def seed(self, s):
+        return _Split(*(array[:, s] for array in self))
+
+
+def _stack(splits, seeds):
+    """Check the splits of all seeds, and put them into one `_Split`."""
+    dtypes = {"x": torch.empty(0).numpy().dtype, "y": np.int64}
+    stacked = {}
+    for name in _Split._fields:
+        arrays = [np.asarray(getattr(split, name)) for split in splits]
+        for seed, array in zip(seeds, arrays, strict=True):
+            if array.shape != arrays[0].shape:
+                raise ValueError(
+                    f"all seeds need equal shapes, but {name} has {arrays[0].shape} "
+                    f"for seed {seeds[0]} and {array.shape} for seed {seed}"
+                )
+        first = arrays[0]
+        if name[0] == "x" and first.ndim < 2:
+            raise ValueError(f"{name} must be of shape (N, C, ...), got {first.shape}")
+        if name[0] == "y":
+            inputs = stacked["x" + name[1:]]
+            if first.shape != inputs.shape[:1]:
+                raise ValueError(
+                    f"{name} must be of shape ({len(inputs)},), got {first.shape}"
+                )
+            if first.dtype.kind not in "iu" or (first.size and first.min() < 0):
+                raise ValueError(f"{name} must hold integers from 0, got {first.dtype}")
+        if not len(first) and not name.endswith("val"):
+            raise ValueError(f"{name} must have at least one row")
+        stacked[name] = np.stack(arrays, axis=1).astype(dtypes[name[0]])
+    return _Split(**stacked)
+
+
+class _Log:
+    """Collects what `Runs` holds, for a network of one or several seeds."""
+
+    def __init__(self, recipe, split):
+        self.recipe, self.split = recipe, split
+        self.history = defaultdict(list)
+        self.loss, self.examples = 0.0, 0
+
+    def add(self, losses, examples):
+        self.loss = self.loss + losses.detach() * examples
+        self.examples += examples
+
+    def end_epoch(self, epoch, network):
+        every = self.recipe.eval_every
+        if epoch < self.recipe.epochs and not (every and epoch % every == 0):
+            return
+        self.history["epoch"].append(epoch)
+        self.history["batch_loss"].append((self.loss / self.examples).reshape(-1))
+        self.loss, self.examples = 0.0, 0
+        for part in ("train", "val"):
+            x, y = self.split.part(part)
+            if len(y):
+                nll, error, _ = _scores(network, x, y)
+                self.history[f"{part}_nll"].append(nll)
+                self.history[f"{part}_error"].append(error)
+
+    def runs(self, name, seeds, network, factory):
+        nll, error, log_p = _scores(network, *self.split.part("test"))
+        p, y = log_p.exp().numpy(), self.split.y_test
+        ece = [expected_calibration_error(p[:, s], y[:, s]) for s in range(len(seeds))]
+        states = {
+            key: value.unflatten(0, (len(seeds), -1)).numpy()
+            if value.ndim
+            else np.repeat(value.numpy(), len(seeds))
+            for key, value in network.state_dict().items()
+        }
+        history = {key: np.array(values) for key, values in self.history.items()}
+        dtype = torch.get_default_dtype()
+        return Runs(
+            name, seeds, error, nll, np.array(ece), history, "", states, dtype, factory
+        )
+
+
+@torch.no_grad()
+def _scores(network, x, y):
+    """Evaluation mode: each seed's likelihood and error (S,), log p of (n, S, K)."""
+    network.eval()
+    pieces = x.flatten(1, 2).tensor_split(-(-len(x) // 128))
+    logits = torch.cat([network(piece) for piece in pieces])
+    log_p = logits.unflatten(1, (y.shape[1], -1)).log_softmax(2)
+    nll = -log_p.gather(2, y.unsqueeze(2)).squeeze(2).mean(0)
+    error = 100 * (log_p.argmax(2) != y).to(log_p.dtype).mean(0)
+    return nll.numpy(), error.numpy(), log_p
+
+
+def expected_calibration_error(probabilities, labels, bins=15):
+    """How far confidence is from accuracy, on average, in per cent.
+
+    ECE = Σ_b n_b/n · |accuracy_b − confidence_b| over bins b of equal width of the
+    top probability; bin b holds confidences in (b/bins, (b+1)/bins].
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, K)
+    labels : ndarray of int of shape (N,)
+    bins : int
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks,
+    equations 2, 3 and 5.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.digitize(confidence, np.arange(1, bins) / bins, right=True)
+    # n_b · (accuracy_b − confidence_b) is the sum over the bin of correct − confidence
+    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    return float(100 * np.abs(gaps).sum() / len(labels))
+
+
+def _merge(name, runs, looped):
+    """One `Runs` of all seeds from one of each seed."""
+
+    def along(axis, dicts):
+        names = dicts[0]
+        return {n: np.concatenate([d[n] for d in dicts], axis=axis) for n in names}
+
+    history = along(-1, [run.history for run in runs])
+    return replace(
+        runs[0],
+        name=name,
+        looped=looped,
+        seeds=tuple(seed for run in runs for seed in run.seeds),
+        history={**history, "epoch": runs[0].history["epoch"]},
+        _states=along(0, [run._states for run in runs]),
+        _factory=None,
+        **along(0, [{n: getattr(run, n) for n in _TEST_METRICS} for run in runs]),
+    )
+
+
+# Comparing -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Comparison:
+    """Paired differences, treatment − control, one for each seed.
+
+    Attributes
+    ----------
+    metric, treatment, control : str
+        What was compared.
+    treatment_values, control_values, differences : ndarray of shape (n,)
+    mean, low, high : float
+        The mean difference and its 99 % interval (Student's t on the differences).
+    p_value : float
+        Two-sided, of a mean difference of zero.
+    verdict : str
+        "lower" or "higher" exactly when the interval excludes zero, else
+        "no clear difference".
+    agreeing, n : int
+        Seeds whose difference has the sign of the mean, and all seeds.
+    """
+
+    metric: str
+    treatment: str
+    control: str
+    treatment_values: np.ndarray
+    control_values: np.ndarray
+    differences: np.ndarray
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    verdict: str
+    agreeing: int
+    n: int
+
+    @property
+    def label(self):
+        """The metric in words, with its unit, as for an axis."""
+        words = self.metric.replace("_", " ")
+        for acronym in ("nll", "ece"):
+            words = words.replace(acronym, acronym.upper())
+        unit = _UNITS.get(self.metric)
+        return f"{words} [{unit}]" if unit else words
+
+    def __repr__(self):
+        unit = _UNITS.get(self.metric)
+        digits = {"%": ".2f", "nats": ".4f", None: ".3g"}[unit]
+        # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
+        mean, low, high = (
+            format(float(format(value, digits)) + 0.0, digits)
+            for value in (self.mean, self.low, self.high)
+        )
+        direction = {-1: "lower", 0: "equal", 1: "higher"}[int(np.sign(self.mean))]
+        return (
+            f"{self.label}, {self.treatment} - {self.control}: "
+            f"{mean}, 99 % interval [{low}, {high}]\n"
+            f"    {direction} in {self.agreeing} of {self.n} seeds: {self.verdict}"
+        )
+
+
+def compare(treatment, control, metric="difference", names=("treatment", "control")):
+    """Compare two arms seed by seed.
+
+    Parameters
+    ----------
+    treatment, control : Runs, or array_like of shape (n,)
+        Of the same seeds, at least 8, in the same order.
+    metric : str
+        Of `Runs`: test_error, test_nll, test_ece, train_error, train_nll, val_error
+        or val_nll. Of arrays: any text that says what they hold.
+    names : pair of str
+        What to call two arrays; `Runs` have names.
+
+    Returns
+    -------
+    Comparison
+        Printed, it is two lines of text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or a value is not finite.
+    """
+    if isinstance(treatment, Runs) != isinstance(control, Runs):
+        raise TypeError("compare takes two Runs or two arrays, not one of each")
+    seeds = range(np.size(treatment))
+    if isinstance(treatment, Runs):
+        if metric not in _UNITS:
+            raise ValueError(f"metric must be one of {list(_UNITS)}, got {metric!r}")
+        if treatment.seeds != control.seeds:
+            raise ValueError(
+                "both arms need the same seeds in the same order, "
+                f"got {treatment.seeds} and {control.seeds}"
+            )
+        seeds, names = treatment.seeds, (treatment.name, control.name)
+        treatment, control = getattr(treatment, metric), getattr(control, metric)
+    treatment, control = np.asarray(treatment, float), np.asarray(control, float)
+    if treatment.ndim != 1 or treatment.shape != control.shape:
+        raise ValueError(
+            "the arrays must have equal shapes (n,), one value for each seed, "
+            f"got {treatment.shape} and {control.shape}"
+        )
+    n = len(treatment)
+    if n < 8:
+        raise ValueError(f"a comparison needs at least 8 seeds, got {n}")
+    for name, values in zip(names, (treatment, control), strict=True):
+        for seed, value in zip(seeds, values, strict=True):
+            if not np.isfinite(value):
+                raise ValueError(f"{metric} of {name!r} is {value} for seed {seed}")
+
+    differences = treatment - control
+    mean = differences.mean()
+    # mean ± t · s/√n, with t the 99.5 % point of Student's t of n − 1 degrees
+    standard_error = differences.std(ddof=1) / np.sqrt(n)
+    half_width = stdtrit(n - 1, 0.995) * standard_error
+    low, high = mean - half_width, mean + half_width
+    if standard_error > 0:
+        p_value = 2 * stdtr(n - 1, -abs(mean) / standard_error)
+    else:
+        p_value = 1.0 if mean == 0 else 0.0
+    verdict = "lower" if high < 0 else "higher" if low > 0 else "no clear difference"
+    agreeing = int((np.sign(differences) == np.sign(mean)).sum())
+    return Comparison(
+        metric,
+        *names,
+        treatment,
+        control,
+        differences,
+        *(float(number) for number in (mean, low, high, p_value)),
+        verdict,
+        agreeing,
+        n,
+    )
+
+
+# Small helpers ---------------------------------------------------------------------
+
+
+@contextmanager
+def _isolated(dtype):
+    """One thread and this default dtype; afterwards everything is as it was."""
+    before = random.getstate(), np.random.get_state()
+    threads, default = torch.get_num_threads(), torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_num_threads(1)
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_default_dtype(default)
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+
+def _set_seed(seed):
+    """PyTorch's generator, and the others that a factory might draw from."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+def _check_integer(name, value, at_least):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value}")
+
+
+def _jobs():
+    value = os.environ.get("DROPNORM_JOBS") or str(joblib.cpu_count())
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"DROPNORM_JOBS must be a positive integer, got {value!r}")
+    return int(value)
