@@ -32,7 +32,7 @@ except ImportError as error:
 # What differs from run to run or from machine to machine.
 VOLATILE = {
     "an address": r"\b0x[0-9a-fA-F]{6,}",
-    "a path": r"(^|[\s'\"(])(/home|/root|/tmp|/usr|/work|/opt|[A-Z]:\\)",
+    "a path": r"(^|[\s'\"(])((/[\w.-]+){2,}|[A-Z]:\\)",
     "a time": r"\b\d+(\.\d+)? ?(ns|us|µs|ms|s|sec|seconds|minutes)\b|Wall time",
     "a warning": r"Warning\b",
     "a traceback": r"Traceback \(most recent",

@@ -671,8 +671,8 @@ def test_comparison_by_hand():
     assert (c.mean, c.low, c.high) == pytest.approx((4.5, 4.5 - half, 4.5 + half))
     assert (c.verdict, c.agreeing, c.n) == ("higher", 8, 8)
     assert str(c) == (
-        "flips, a - b: 4.5, 99 % interval [1.47, 7.53]\n"
-        "    higher in 8 of 8 seeds: higher"
+        "flips, a - b: higher in 8 of 8 seeds\n"
+        "    4.5, 99 % interval [1.47, 7.53]: higher"
     )
     # at 95 % this would be clear: mean 1, t = 2.65
     c = compare([0, 0, 0, 2, 2, 1, 3, 0], np.zeros(8))
@@ -687,7 +687,7 @@ def test_equal_arms_and_constant_differences():
     assert (same.mean, same.low, same.high, same.p_value) == (0, 0, 0, 1)
     assert same.verdict == "no clear difference" and same.agreeing == 8
     assert str(same).endswith(
-        ": 0, 99 % interval [0, 0]\n    equal in 8 of 8 seeds: no clear difference"
+        ": equal in 8 of 8 seeds\n    0, 99 % interval [0, 0]: no clear difference"
     )
     assert (less.low, less.high, less.p_value) == (-0.5, -0.5, 0)
     assert less.verdict == "lower" and less.agreeing == 8
@@ -713,13 +713,14 @@ def test_comparison_of_runs():
     assert (c.control_values == EIGHT).all()
     assert str(c) == repr(c)
     assert str(c) == (
-        "test error [%], dropout - no dropout: -0.45, 99 % interval [-0.75, -0.15]\n"
-        "    lower in 8 of 8 seeds: lower"
+        "test error [%], dropout - no dropout: lower in 8 of 8 seeds\n"
+        "    -0.45, 99 % interval [-0.75, -0.15]: lower"
     )
     c = compare(make_runs("dropout", EIGHT - 1e-4 * np.sin(EIGHT)), control, "test_nll")
-    assert str(c).startswith("test NLL [nats], dropout - no dropout: 0.0000,")
+    assert str(c).startswith("test NLL [nats], dropout - no dropout: ")
+    assert "\n    0.0000, 99 %" in str(c)
     c = compare(make_runs("d", EIGHT - 1e-4 * np.sin(EIGHT)), control, "test_error")
-    assert "d - no dropout: 0.00, 99 % interval [0.00, 0.00]" in str(c)
+    assert "0.00, 99 % interval [0.00, 0.00]: " in str(c)
 
 
 @pytest.mark.parametrize(

@@ -753,8 +753,8 @@ class Comparison:
         direction = {-1: "lower", 0: "equal", 1: "higher"}[int(np.sign(self.mean))]
         return (
             f"{self.label}, {self.treatment} - {self.control}: "
-            f"{mean}, 99 % interval [{low}, {high}]\n"
-            f"    {direction} in {self.agreeing} of {self.n} seeds: {self.verdict}"
+            f"{direction} in {self.agreeing} of {self.n} seeds\n"
+            f"    {mean}, 99 % interval [{low}, {high}]: {self.verdict}"
         )
 
 
