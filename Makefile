@@ -17,7 +17,7 @@ NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
 
 .DELETE_ON_ERROR:
 .PHONY: help book test lint unit notebooks site test-portable check lab execute \
-        serve benchmark clean
+        serve benchmark publish clean
 
 help:
 	@echo "make book            the site, from stored outputs; prints where it is"
@@ -28,6 +28,7 @@ help:
 	@echo "make lab             the notebooks in JupyterLab"
 	@echo "make serve           the site at http://127.0.0.1:8000"
 	@echo "make benchmark       speed on this machine, against PyTorch and loops"
+	@echo "make publish REPOSITORY=owner/name   write the address into all files"
 	@echo "make clean           remove what was built; the environment stays"
 
 # --- environment ------------------------------------------------------------
@@ -102,6 +103,9 @@ lab: $(STAMPS)/environment
 
 benchmark: $(STAMPS)/environment
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+publish: $(STAMPS)/environment
+	$(BIN)/python tools/publish.py $(REPOSITORY)
 
 clean:
 	rm -rf _build $(STAMPS) .pytest_cache .ruff_cache .hypothesis

@@ -1,15 +1,8 @@
 """tools/execute.py brings notebooks into the form that test_notebooks demands."""
 
-import importlib.util
-from pathlib import Path
-
+import execute
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
-PATH = Path(__file__).parents[1] / "tools" / "execute.py"
-SPEC = importlib.util.spec_from_file_location("execute", PATH)
-execute = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(execute)
 
 
 def test_execute_stores_outputs_and_alt_text_and_nothing_volatile(tmp_path):

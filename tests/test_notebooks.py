@@ -5,6 +5,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
+from execute import METADATA
+from publish import guard
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -12,23 +15,6 @@ NOTEBOOKS = sorted(
     p for p in (ROOT / "book").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
 )
 IDS = [str(p.relative_to(ROOT)) for p in NOTEBOOKS]
-METADATA = {
-    "kernelspec": {
-        "display_name": "Python 3",
-        "language": "python",
-        "name": "python3",
-    },
-    "language_info": {"name": "python"},
-}
-GUARD = """\
-try:
-    import dropnorm
-except ImportError as error:
-    raise ImportError(
-        "this notebook needs the book's package: run `make book` in a "
-        "clone of the book, then open the notebook with `make lab`"
-    ) from error"""
-
 # What differs from run to run or from machine to machine.
 VOLATILE = {
     "an address": r"\b0x[0-9a-fA-F]{6,}",
@@ -162,7 +148,9 @@ def test_outputs_are_ignored_only_for_a_reason(cells):
 
 def test_the_guard_comes_first_and_is_the_same_everywhere(cells):
     first = code(cells)[0]
-    assert (first.id, first.source) == ("guard", GUARD)
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    expected = guard(config["repository"]["url"])
+    assert (first.id, first.source) == ("guard", expected)
     assert first.metadata.tags == ["remove-cell"]
     assert re.search(r"^rng = dropnorm\.reproducible\(", code(cells)[1].source, re.M)
 
