@@ -94,7 +94,10 @@ class OriginalDropout(_MultiplicativeNoise):
         return keep_mask(x, x.shape, self.p, generator)
 
     def forward(self, x):
-        return super().forward(x) if self.training else x * (1 - self.p)
+        if self.training:
+            return super().forward(x)
+        self._check_input(x)
+        return x * (1 - self.p)
 
 
 class GaussianDropout(_MultiplicativeNoise):
@@ -126,7 +129,7 @@ class GaussianDropout(_MultiplicativeNoise):
     def __init__(self, p=0.5):
         super().__init__(p)
         if p == 1:
-            raise ValueError("p must be below 1, where the variance p/(1 - p) ends")
+            raise ValueError(f"p must be below 1, so that p/(1 - p) is finite, got {p}")
 
     def sample(self, x, generator=None):
         """m ~ N(1, p/(1 − p)), of the shape of `x`."""

@@ -137,7 +137,7 @@ def fold_batchnorm(model):
     inference is such a linear transform; ``torch.nn.utils.fusion`` folds one pair.
     """
     _check_model(model)
-    model = copy.deepcopy(model).eval()
+    model = copy.deepcopy(model)
     n_folded = 0
     for path, block in model.named_modules():
         if type(block).forward is not nn.Sequential.forward:
@@ -165,7 +165,7 @@ def fold_batchnorm(model):
             "model must have a batch norm directly after a Linear, Conv1d or Conv2d in "
             f"a Sequential, {_name(model)} has none"
         )
-    return model
+    return model.eval()
 
 
 # Precise batch norm ------------------------------------------------------------------
