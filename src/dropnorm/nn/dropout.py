@@ -262,15 +262,14 @@ class DropBlock2d(_MultiplicativeNoise):
         """The probability γ that a block starts at a place, by equation 1."""
         b = self.block_size
         places = (height - b + 1) * (width - b + 1)
-        return self.p / b**2 * height * width / places
+        return self.p * height * width / (b**2 * places)
 
     def sample(self, x, generator=None):
         """Zeros on the blocks, elsewhere one number that makes the mean 1."""
         b = self.block_size
         *maps, height, width = x.shape
         shape = (*maps, height - b + 1, width - b + 1)
-        # Rounding must not push γ above 1 where p = 1.
-        gamma = min(self.gamma(height, width), 1.0)
+        gamma = self.gamma(height, width)
         seeds = x.new_empty(shape).bernoulli_(gamma, generator=generator)
         # A unit is dropped if one of the b × b places up and left of it has a seed.
         keep = 1 - F.max_pool2d(F.pad(seeds, [b - 1] * 4), b, stride=1)

@@ -81,6 +81,16 @@ def _name(module):
 # Folding -----------------------------------------------------------------------------
 
 
+def _can_fold(layer, norm):
+    """Whether `norm`, which stands after `layer`, normalizes its outputs."""
+    # No subclasses of the layers: their forward may do more, or have other weights.
+    return (
+        type(layer) in (nn.Linear, nn.Conv1d, nn.Conv2d)
+        and isinstance(norm, _BatchNorm)
+        and norm.num_features == len(layer.weight)
+    )
+
+
 def _fold(layer, norm):
     """The layer that computes norm(layer(x)) in evaluation mode."""
     # γ (W x + b − μ)/√(σ² + ε) + β = (s W) x + s (b − μ) + β  with s = γ/√(σ² + ε)
@@ -145,11 +155,7 @@ def fold_batchnorm(model):
         names = list(block._modules)
         for before, name in zip(names, names[1:], strict=False):
             layer, norm = block._modules[before], block._modules[name]
-            if type(layer) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
-                continue
-            if not isinstance(norm, _BatchNorm) or norm.num_features != len(
-                layer.weight
-            ):
+            if not _can_fold(layer, norm):
                 continue
             if norm.running_mean is None:
                 raise ValueError(

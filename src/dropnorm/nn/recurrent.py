@@ -155,7 +155,7 @@ class VariationalGRU(_VariationalRecurrence, nn.GRU):
 
     References
     ----------
-    Gal and Ghahramani (2016), section 4 (there for the LSTM, equation 7).
+    Gal and Ghahramani (2016), section 4, where the LSTM is the example.
     """
 
     def _initial_states(self, x, hx, shape):
@@ -208,7 +208,7 @@ class VariationalLSTM(_VariationalRecurrence, nn.LSTM):
 
     References
     ----------
-    Gal and Ghahramani (2016), section 4, equation 7 (tied weights).
+    Gal and Ghahramani (2016), section 4: the form with tied weights.
     """
 
     def _initial_states(self, x, hx, shape):
