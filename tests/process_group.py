@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-SECONDS = 60
+SECONDS = 150
 
 
 def _enter(rank, function, args, size, folder):
@@ -20,7 +20,7 @@ def _enter(rank, function, args, size, folder):
         init_method=f"file://{folder}/store",
         rank=rank,
         world_size=size,
-        timeout=timedelta(seconds=20),
+        timeout=timedelta(seconds=60),
     )
     try:
         torch.save(function(rank, *args), f"{folder}/result{rank}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -731,6 +732,27 @@ def test_sync_batch_norm_raises_in_all_processes_and_changes_nothing(synchronize
 
 def test_sync_batch_norm_leaves_no_process(synchronized):
     assert multiprocessing.active_children() == []
+
+
+@pytest.fixture
+def group_of_one(tmp_path):
+    dist.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    yield
+    dist.destroy_process_group()
+
+
+def test_sync_batch_norm_by_finite_differences(group_of_one, monkeypatch):
+    layer = randomize(dn.SyncBatchNorm(3, momentum=0.0).double())
+    reference = nn.BatchNorm1d(3, momentum=0.0).double()
+    reference.load_state_dict(layer.state_dict())
+    x = normal(4, 3, 2).requires_grad_()
+    assert_close(layer(x), reference(x))  # in a group of one it does not communicate
+    monkeypatch.setattr(layer, "_processes", lambda: 2)  # now it does, with itself
+    train_like(layer, reference, x.detach())
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *layer.parameters()))
+    assert torch.autograd.gradgradcheck(layer, x)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 2), (5, 3, 2, 2)])

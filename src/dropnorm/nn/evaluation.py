@@ -226,7 +226,8 @@ def reestimate_statistics(model, batches, dropout=False):
     ----------
     model : torch.nn.Module
         Changed in place: only those buffers. Every module keeps its mode. A batch norm
-        without running statistics, or that the model does not call, stays as it is.
+        without running statistics, or that the model does not call, stays as it is. In
+        a process group each process gets the statistics of its own batches.
     batches : iterable of tensors
         Or of tuples or lists whose first entry is the input, as a DataLoader yields.
     dropout : bool
