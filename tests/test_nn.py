@@ -520,6 +520,9 @@ def test_monte_carlo_dropout_reaches_dropout_inside_layers(make):
         assert_equal(output(layer, x), output(layer, x))
         with monte_carlo(layer):
             assert (output(layer, x) != output(layer, x)).any()
+            dropouts = (type(layer), nn.Dropout, nn.MultiheadAttention)
+            others = [m for m in layer.modules() if not isinstance(m, dropouts)]
+            assert not any(m.training for m in others)
         assert_equal(output(layer, x), output(layer, x))
 
 
