@@ -3,6 +3,7 @@
 layers         neural-network layers in NumPy, forward and backward by hand
 optim          optimizers in NumPy
 gradcheck      central differences against ``backward``
+nn             PyTorch modules that ``torch.nn`` lacks; fold_batchnorm and others
 data           data sets that need no download, split by seed
 replicates     many seeds of a PyTorch model at once, paired comparison, verdict
 plots          one style for all figures
