@@ -139,7 +139,7 @@ class GhostBatchNorm1d(_GhostBatchNorm, nn.BatchNorm1d):
     References
     ----------
     Hoffer, Hubara and Soudry (2017), Train longer, generalize better: closing the
-    generalization gap in large batch training of neural networks. NIPS 30: algorithm 1.
+    generalization gap in large batch training of neural networks. NIPS 30.
     """
 
 

@@ -167,8 +167,7 @@ class DropConnectLinear(RandomLayer, nn.Linear):
 
     References
     ----------
-    Wan et al. (2013), Regularization of Neural Networks using DropConnect. ICML:
-    section 3.
+    Wan et al. (2013), Regularization of Neural Networks using DropConnect. ICML.
     """
 
     def __init__(self, in_features, out_features, bias=True, p=0.5):
@@ -240,7 +239,7 @@ class DropBlock2d(_MultiplicativeNoise):
     References
     ----------
     Ghiasi, Lin and Le (2018), DropBlock: A regularization method for convolutional
-    networks. NeurIPS 31: section 3, equation 1 and algorithm 1.
+    networks. NeurIPS 31: equation 1.
     """
 
     def __init__(self, p, block_size):
@@ -306,7 +305,7 @@ class StochasticDepth(_MultiplicativeNoise):
 
     References
     ----------
-    Huang et al. (2016), Deep Networks with Stochastic Depth. ECCV: section 3.
+    Huang et al. (2016), Deep Networks with Stochastic Depth. ECCV.
     """
 
     def __init__(self, p=0.5, mode="row"):

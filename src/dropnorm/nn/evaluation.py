@@ -60,7 +60,7 @@ def monte_carlo_dropout(model):
 
     References
     ----------
-    Gal and Ghahramani (2016), Dropout as a Bayesian Approximation. ICML: section 4;
+    Gal and Ghahramani (2016), Dropout as a Bayesian Approximation. ICML;
     Srivastava et al. (2014), section 7.5.
     """
     _check_model(model)
@@ -244,7 +244,7 @@ def reestimate_statistics(model, batches, dropout=False):
     References
     ----------
     Ioffe and Szegedy (2015), algorithm 2; Wu and Johnson (2021), Rethinking "Batch" in
-    BatchNorm: section 3; Li et al. (2019), Understanding the Disharmony Between Dropout
+    BatchNorm; Li et al. (2019), Understanding the Disharmony Between Dropout
     and Batch Normalization by Variance Shift. CVPR.
     """
     _check_model(model)

@@ -47,7 +47,7 @@ class VariationalDropout(_MultiplicativeNoise):
     References
     ----------
     Gal and Ghahramani (2016), A Theoretically Grounded Application of Dropout in
-    Recurrent Neural Networks. NIPS 29: section 4.
+    Recurrent Neural Networks. NIPS 29.
     """
 
     def __init__(self, p=0.5, batch_first=True):
@@ -155,7 +155,7 @@ class VariationalGRU(_VariationalRecurrence, nn.GRU):
 
     References
     ----------
-    Gal and Ghahramani (2016), section 4, where the LSTM is the example.
+    Gal and Ghahramani (2016), as above.
     """
 
     def _initial_states(self, x, hx, shape):
@@ -208,7 +208,7 @@ class VariationalLSTM(_VariationalRecurrence, nn.LSTM):
 
     References
     ----------
-    Gal and Ghahramani (2016), section 4: the form with tied weights.
+    Gal and Ghahramani (2016): the form with tied weights.
     """
 
     def _initial_states(self, x, hx, shape):
