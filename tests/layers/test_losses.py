@@ -6,7 +6,7 @@ import torch
 from oracles import TOLERANCE, normal
 
 from dropnorm.gradcheck import numerical_gradient
-from dropnorm.layers import CrossEntropyLoss
+from dropnorm.layers import CrossEntropyLoss, MSELoss
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -38,8 +38,48 @@ def test_cross_entropy_of_huge_logits_is_finite():
     np.testing.assert_array_equal(loss.backward(), [[1.0, -1.0]])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("shape", [(6, 4), (5,), (2, 3, 4), ()])
+def test_mse_equals_torch(shape, dtype):
+    prediction, target = (
+        torch.tensor(normal(*shape, seed=seed), dtype=dtype) for seed in (0, 1)
+    )
+    loss = MSELoss()
+    prediction.requires_grad_()
+    expected = torch.nn.functional.mse_loss(prediction, target)
+    expected.backward()
+    # [...] makes an array of the () case too
+    value = loss(prediction.detach().numpy()[...], target.numpy()[...])
+    tolerance = TOLERANCE[target.numpy().dtype.type]
+    assert isinstance(value, float)
+    assert value == pytest.approx(expected.item(), rel=tolerance)
+    gradient = loss.backward()
+    np.testing.assert_allclose(gradient, prediction.grad, tolerance, tolerance)
+    assert gradient.dtype == target.numpy().dtype
+
+
+def test_mse_gradient_by_differences():
+    prediction, target = normal(3, 4), normal(3, 4, seed=1)
+    loss = MSELoss()
+    loss(prediction, target)
+    expected = numerical_gradient(lambda: MSELoss()(prediction, target), prediction)
+    np.testing.assert_allclose(loss.backward(), expected, atol=1e-9)
+
+
 X = np.ones((2, 3))
 BAD = [
+    (lambda: MSELoss().backward(), ValueError,
+     "backward of MSELoss needs a forward before it"),
+    (lambda: MSELoss()(X, X[:, :1]), ValueError,
+     r"target must have the shape of the prediction, \(2, 3\), got \(2, 1\)"),
+    (lambda: MSELoss()(X, X[:, 0]), ValueError, r"got \(2,\)"),
+    (lambda: MSELoss()(X, np.ones((2, 3), int)), TypeError,
+     "target must be an array of float32 or float64, got int64"),
+    (lambda: MSELoss()(np.ones((2, 3), int), X), TypeError, "prediction .* got int64"),
+    (lambda: MSELoss()(X, X.astype(np.float32)), TypeError,
+     "target must have the dtype of the prediction, float64, got float32"),
+    (lambda: MSELoss()(X[:0], X[:0]), ValueError,
+     r"prediction must not be empty, got shape \(0, 3\)"),
     (lambda: CrossEntropyLoss().backward(), ValueError, "needs a forward before it"),
     (lambda: CrossEntropyLoss()(X[0], np.array([0])), ValueError, r"shape \(N, K\)"),
     (lambda: CrossEntropyLoss()(X, np.array([0.0, 1.0])), TypeError, "integers"),

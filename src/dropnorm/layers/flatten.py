@@ -57,7 +57,9 @@ class Flatten(Layer):
         rank = max(x.ndim, 1)  # a single number becomes an array of one, as in torch
         for name, dim in (("start_dim", self.start_dim), ("end_dim", self.end_dim)):
             if not -rank <= dim < rank:
-                raise ValueError(f"x must have the axis {name} = {dim}, got {x.shape}")
+                raise ValueError(
+                    f"x must have the axis {name} = {dim}, got shape {x.shape}"
+                )
         if self.start_dim % rank > self.end_dim % rank:
             raise ValueError(
                 f"start_dim = {self.start_dim} must not come after "
