@@ -34,7 +34,8 @@ def share_parameters(layer, module, seed=7):
 
 def compare_with_torch(layer, module, x, rtol, dy=None):
     """Output, all gradients and all buffers of a layer and its counterpart agree."""
-    x_torch = torch.tensor(x, requires_grad=True)
+    # PyTorch takes no negative strides
+    x_torch = torch.tensor(np.ascontiguousarray(x), requires_grad=True)
     before = x.copy()
     y = layer(x)
     y_torch = module(x_torch)
@@ -42,7 +43,7 @@ def compare_with_torch(layer, module, x, rtol, dy=None):
     dy = normal(*y.shape, seed=1, dtype=x.dtype) if dy is None else dy
     dx = layer.backward(dy)
     module.zero_grad()
-    y_torch.backward(torch.tensor(dy))
+    y_torch.backward(torch.tensor(np.ascontiguousarray(dy)))
     np.testing.assert_allclose(dx, x_torch.grad, rtol, rtol)
     for name, parameter in module.named_parameters():
         np.testing.assert_allclose(layer.grads[name], parameter.grad, rtol, rtol)

@@ -246,12 +246,15 @@ class RunningNorm(Layer):
             self._update(mean, var)
         return y, cache
 
-    def _update(self, mean, var):
+    def _count(self):
+        """Count a batch and return the weight of its statistics."""
         self.num_batches_tracked[...] += 1
         if self.momentum is None:
-            weight = 1 / int(self.num_batches_tracked)  # all batches count the same
-        else:
-            weight = self.momentum
+            return 1 / int(self.num_batches_tracked)  # all batches weigh the same
+        return self.momentum
+
+    def _update(self, mean, var):
+        weight = self._count()
         # running = (1 − momentum) · running + momentum · new
         self.running_mean[...] = (1 - weight) * self.running_mean + weight * mean
         self.running_var[...] = (1 - weight) * self.running_var + weight * var

@@ -166,11 +166,13 @@ class LayerNorm(Layer):
         super().__init__()
         if isinstance(normalized_shape, (int, np.integer)):
             normalized_shape = (normalized_shape,)
-        if not isinstance(normalized_shape, (tuple, list)) or not normalized_shape:
+        if not isinstance(normalized_shape, (tuple, list)):
             raise TypeError(
                 "normalized_shape must be an integer or a sequence of them, "
                 f"got {normalized_shape!r}"
             )
+        if not normalized_shape:
+            raise ValueError("normalized_shape must have at least one axis, got ()")
         for size in normalized_shape:
             check_size("normalized_shape", size)
         check_eps(eps)
@@ -296,7 +298,9 @@ class InstanceNorm2d(RunningNorm):
     Attributes
     ----------
     weight, bias, running_mean, running_var, num_batches_tracked
-        As for `BatchNorm2d`.
+        As for `BatchNorm2d`, except that PyTorch's instance norm counts no batches,
+        nor does this: the count stays 0, and with ``momentum=None`` the running
+        statistics stay as they are.
 
     Shapes
     ------
@@ -328,6 +332,9 @@ class InstanceNorm2d(RunningNorm):
         super().__init__(
             num_features, eps, momentum, affine, track_running_stats, dtype=dtype
         )
+
+    def _count(self):
+        return 0.0 if self.momentum is None else self.momentum
 
     def _normalize(self, x, gamma, beta):
         count = check_count("map", math.prod(x.shape[2:]), x.shape)
