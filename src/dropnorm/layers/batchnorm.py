@@ -157,11 +157,11 @@ def check_momentum(momentum):
 
 
 def check_count(where, count, shape):
-    """Return `count`, the number of values `where`, or raise if it is below 2."""
+    """Return `count`, of values per `where`, or raise ValueError if it is below 2."""
     if count < 2:
         raise ValueError(
-            f"x must have more than one value per {where}, whose variance is "
-            f"computed, got {count} in shape {shape}"
+            f"x must have more than one value per {where} in training (and, without "
+            f"running statistics, in evaluation), got {count} in shape {shape}"
         )
     return count
 
@@ -173,7 +173,7 @@ def check_finite(name, statistic):
         bad = np.flatnonzero(~finite)
         channels = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         raise ValueError(
-            f"the {name} of each channel must be finite, got {statistic[bad[0]]} "
+            f"{name} must be finite in every channel, got {statistic[bad[0]]} "
             f"in channel {channels}"
         )
 
@@ -184,7 +184,7 @@ class RunningNorm(Layer):
     Instance norm, too, is one: it overrides `_normalize`.
     """
 
-    shapes = {}  # rank: the input's shape in words
+    shapes: dict[int, str] = {}  # rank: the input's shape in words
 
     def __init__(
         self,
@@ -234,14 +234,14 @@ class RunningNorm(Layer):
         gamma, beta = affine_parameters(self, self.num_features, x.dtype)
         if self.track_running_stats and not self.training:
             mean, var = self.running_mean, self.running_var
-            check_finite("running mean", mean)
-            check_finite("running variance", var)
+            check_finite("running_mean", mean)
+            check_finite("running_var", var)
             y, cache = batchnorm_eval_forward(x, mean, var, gamma, beta, self.eps)
             return y, (batchnorm_eval_backward, cache)
         with np.errstate(over="ignore", invalid="ignore"):  # reported by channel
             y, cache, mean, var = self._normalize(x, gamma, beta)
-        check_finite("mean", mean)
-        check_finite("variance", var)
+        check_finite("the mean of x", mean)
+        check_finite("the variance of x", var)
         if self.track_running_stats:
             self._update(mean, var)
         return y, cache
