@@ -275,6 +275,12 @@ def test_float32_overflow_of_the_variance_is_named():
         layer(x)
 
 
+def test_overflow_of_a_distance_from_the_mean_is_an_error_and_no_warning():
+    x = np.array([[1.7e308], [-1.7e308], [-1.7e308]])  # the mean is finite
+    with pytest.raises(ValueError, match="in channel 0$"):
+        BatchNorm1d(1)(x)
+
+
 def test_all_channels_that_are_not_finite_are_named():
     layer = BatchNorm1d(9)
     x = normal(4, 9)
