@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dropnorm.gradcheck import gradcheck, numerical_gradient
-from dropnorm.layers import Dropout, Linear
+from dropnorm.layers import BatchNorm1d, Dropout, Linear
 
 X = np.random.default_rng(0).standard_normal((5, 4))
 
@@ -25,6 +25,13 @@ def test_a_random_layer_is_checked_with_one_mask_and_left_alone():
     assert rng.bit_generator.state == state
     with pytest.raises(ValueError, match="needs a forward"):
         layer.backward(X)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_input_of_any_seed_judges_a_batch_norm(seed):
+    # With coefficients c = x the gradient would vanish, and only noise be compared.
+    report = gradcheck(BatchNorm1d(3), np.random.default_rng(seed).normal(size=(6, 3)))
+    assert report.passed, report
 
 
 class WrongAtOnePlace(Linear):

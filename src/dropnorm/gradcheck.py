@@ -104,7 +104,8 @@ def gradcheck(layer, x, *, eps=1e-5, tol=1e-7):
     x = x.copy()
     once = copy.deepcopy(layer)
     y = once.forward(x)
-    c = np.random.default_rng(0).standard_normal(y.shape)
+    # Seed 0 would repeat an x drawn with it, and c = x hides what a batch norm does.
+    c = np.random.default_rng(2015).standard_normal(y.shape)
     analytic = {"x": once.backward(c), **once.grads}
 
     trial = copy.deepcopy(layer)  # its parameters are the ones that move

@@ -23,6 +23,12 @@ def check_size(name, value):
         raise ValueError(f"{name} must be at least 1, got {value}")
 
 
+def check_dtype(dtype):
+    """Raise TypeError unless `dtype` is float32 or float64."""
+    if np.dtype(dtype) not in FLOATS:
+        raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+
+
 class Layer:
     """One step of a network: `forward` computes it, `backward` differentiates it.
 
@@ -60,10 +66,10 @@ class Layer:
 
     def _check_input(self, x):
         check_float_array("x", x)
-        for param in self.params.values():
-            if x.dtype != param.dtype:
+        for array in (*self.params.values(), *self.buffers.values()):
+            if array.dtype in FLOATS and x.dtype != array.dtype:
                 raise TypeError(
-                    f"x must have the dtype of the layer, {param.dtype}, got {x.dtype}"
+                    f"x must have the dtype of the layer, {array.dtype}, got {x.dtype}"
                 )
 
     def forward(self, x):

@@ -2,6 +2,8 @@
 
 import numbers
 
+import numpy as np
+
 from dropnorm.layers.base import Layer
 from dropnorm.randomness import default_generator
 
@@ -34,13 +36,32 @@ def dropout_forward(x, p, rng):
     """
     keep = rng.random(x.shape, dtype=x.dtype) >= p  # r ~ Bernoulli(1 - p)
     scale = 1 / (1 - p) if p < 1 else 0.0
-    mask = keep * x.dtype.type(scale)  # m = r / (1 - p)
+    mask = keep.astype(x.dtype)
+    mask *= x.dtype.type(scale)  # m = r / (1 - p)
     return x * mask, mask  # y = m ⊙ x
 
 
 def dropout_backward(dy, cache):
     """dx = m ⊙ dy, with the mask m that the forward pass drew."""
     return dy * cache
+
+
+def dropout2d_forward(x, p, rng):
+    """Inverted dropout of whole maps: one draw for each channel of each example.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    p, rng : as for `dropout_forward`
+
+    Returns
+    -------
+    y : (N, C, H, W)
+    cache : the mask, of shape (N, C, 1, 1), for `dropout_backward`
+    """
+    # Dropout of ones is its mask.
+    mask, _ = dropout_forward(np.ones((*x.shape[:2], 1, 1), x.dtype), p, rng)
+    return x * mask, mask  # y_nchw = m_nc x_nchw
 
 
 class Dropout(Layer):
@@ -87,3 +108,45 @@ class Dropout(Layer):
 
     def _backward(self, dy, cache):
         return dy if cache is None else dropout_backward(dy, cache)
+
+
+class Dropout2d(Dropout):
+    """Inverted dropout of whole maps, as ``torch.nn.Dropout2d``.
+
+    As `Dropout`, but the H × W values of a channel of an example are kept or dropped
+    together: neighbors in a map are so alike that the kept ones would stand in for
+    the dropped. Also called spatial dropout.
+
+    Parameters
+    ----------
+    p : float
+        Probability to **drop** a map, between 0 and 1.
+    rng : numpy.random.Generator, optional
+        Or anything with ``random(size, dtype)``. By default the package's generator.
+
+    Shapes
+    ------
+    Input and output (N, C, H, W). PyTorch also takes three axes, documented as
+    (C, H, W) and treated as (N, C, L): here they are an error.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `p` is not a number between 0 and 1, or the input not a float array of
+        four axes.
+
+    References
+    ----------
+    Tompson et al. (2015), Efficient Object Localization Using Convolutional Networks.
+    CVPR, arXiv:1411.4280: section 3.2.
+    """
+
+    def _check_input(self, x):
+        super()._check_input(x)
+        if x.ndim != 4:
+            raise ValueError(f"x must have shape (N, C, H, W), got shape {x.shape}")
+
+    def _forward(self, x):
+        if not self.training:
+            return x, None
+        return dropout2d_forward(x, self.p, self.rng)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dropnorm.layers.base import FLOATS, Layer, check_size
+from dropnorm.layers.base import Layer, check_dtype, check_size
 from dropnorm.randomness import default_generator
 
 
@@ -79,8 +79,7 @@ class Linear(Layer):
         super().__init__()
         check_size("in_features", in_features)
         check_size("out_features", out_features)
-        if np.dtype(dtype) not in FLOATS:
-            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+        check_dtype(dtype)
         rng = default_generator() if rng is None else rng
         self.in_features, self.out_features = in_features, out_features
         bound = 1 / np.sqrt(in_features)

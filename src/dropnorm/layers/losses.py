@@ -81,3 +81,74 @@ class CrossEntropyLoss:
         if self._cache is None:
             raise ValueError("backward of CrossEntropyLoss needs a forward before it")
         return cross_entropy_backward(self._cache)
+
+
+def mse_forward(prediction, target):
+    """Mean squared error over all entries of two arrays of one shape.
+
+    Returns
+    -------
+    loss : float
+    cache : what `mse_backward` needs
+    """
+    error = prediction - target
+    loss = (error * error).mean()  # L = 1/n Σ_i (y_i − t_i)²
+    return loss, error
+
+
+def mse_backward(cache):
+    """dL/dprediction = 2 (y − t) / n, in the shape of the prediction."""
+    error = cache
+    return error * (2 / error.size)
+
+
+class MSELoss:
+    """Mean squared error, as ``torch.nn.MSELoss``.
+
+    ``loss(prediction, target)`` returns a float; ``loss.backward()`` returns
+    dL/dprediction. The mean goes over all entries, not over the examples only.
+
+    Shapes
+    ------
+    prediction and target of any one shape, not empty, and of one dtype, float32 or
+    float64. (N, 1) and (N,) are two shapes: to broadcast them would compare every
+    prediction with every target.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays are not of these kinds and shapes, or `backward` comes before
+        `forward`.
+    """
+
+    def __init__(self):
+        self._cache = None
+
+    def forward(self, prediction, target):
+        """The mean squared error."""
+        check_float_array("prediction", prediction)
+        check_float_array("target", target)
+        if target.dtype != prediction.dtype:
+            raise TypeError(
+                "target must have the dtype of the prediction, "
+                f"{prediction.dtype}, got {target.dtype}"
+            )
+        if target.shape != prediction.shape:
+            raise ValueError(
+                "target must have the shape of the prediction, "
+                f"{prediction.shape}, got {target.shape}"
+            )
+        if prediction.size == 0:
+            raise ValueError(
+                f"prediction must not be empty, got shape {prediction.shape}"
+            )
+        loss, self._cache = mse_forward(prediction, target)
+        return float(loss)
+
+    __call__ = forward
+
+    def backward(self):
+        """The gradient of the last loss with respect to its prediction."""
+        if self._cache is None:
+            raise ValueError("backward of MSELoss needs a forward before it")
+        return mse_backward(self._cache)
