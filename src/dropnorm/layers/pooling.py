@@ -3,7 +3,14 @@
 import numpy as np
 
 from dropnorm.layers.base import Layer
-from dropnorm.layers.windows import as_pair, check_maps, pad, unpad, windows
+from dropnorm.layers.windows import (
+    as_pair,
+    check_maps,
+    output_size,
+    pad,
+    unpad,
+    windows,
+)
 
 
 def _sizes(kernel_size, stride, padding):
@@ -14,7 +21,7 @@ def _sizes(kernel_size, stride, padding):
     # With more, a window could hold nothing but padding.
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(
-            f"padding must be at most half of kernel_size {kernel_size}, got {padding}"
+            f"padding must be at most half of kernel_size {kernel}, got {padding}"
         )
     return kernel, stride, padding
 
@@ -94,6 +101,7 @@ def avg_pool2d_forward(x, kernel_size, stride=None, padding=0, count_include_pad
     """
     kernel, stride, padding = _sizes(kernel_size, stride, padding)
     padded = pad(x, padding)
+    output_size(padded, kernel, stride)  # names a kernel that is too large
     count = kernel[0] * kernel[1]
     if not count_include_pad:
         ones = np.ones((1, 1, *x.shape[2:]), x.dtype)
