@@ -16,15 +16,6 @@ def agree(got, expected):
     np.testing.assert_allclose(got, expected, tol, atol)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Two threads are far slower for arrays this small when the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def same_as_torch():
     """Check: outputs and all gradients of a layer and a module agree, in any mode."""
