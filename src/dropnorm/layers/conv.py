@@ -32,7 +32,8 @@ def conv2d_forward(x, weight, bias=None, stride=1, padding=0):
     Returns
     -------
     y : (N, O, H_out, W_out)
-        With H_out = ⌊(H + 2P − K)/S⌋ + 1, and so for W.
+        With H_out = ⌊(H + 2P − K)/S⌋ + 1, and so for W. In memory the channels come
+        first, as the product leaves them, which spares a copy.
     cache : what `conv2d_backward` needs; it holds K_h K_w copies of `x`
 
     Raises
