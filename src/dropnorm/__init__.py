@@ -1,7 +1,8 @@
 """Code behind *Dropout and Batch Normalization: an executable book*.
 
 layers         neural-network layers in NumPy, forward and backward by hand
-optim          optimizers in NumPy
+init           initial values for their weights
+optim          optimizers and learning-rate schedules in NumPy
 gradcheck      central differences against ``backward``
 nn             PyTorch modules that ``torch.nn`` lacks; fold_batchnorm and others
 data           data sets that need no download, split by seed
