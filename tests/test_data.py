@@ -184,6 +184,9 @@ def test_a_feature_that_is_constant_in_training_is_only_centered():
     ours = np.abs(split.x_val[3] - split.x_val[4]).max()
     assert np.abs(distances - ours).min() < 1e-9
     assert np.abs(usual.x_train[4] - usual.x_train[5]).max() < 10 < ours
+    ages = data.diabetes(0, n_train=1, n_val=100, n_test=100).x_val[:, 0]
+    np.testing.assert_array_equal(ages, ages.round())  # years
+    assert np.ptp(ages) > 40
     # 0.1 three times: the computed deviation is 1.4e-17, not 0
     constant = np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 6.0]])
     assert constant[:, 0].std() > 0

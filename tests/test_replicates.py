@@ -394,6 +394,35 @@ def test_layers_of_sequences(factory):
     assert_batched(factory, recipe(), shape=(8, 8))
 
 
+class ConvolvedSequence(nn.Module):
+    """Channels in dimension 1 for a while, in a network with features last."""
+
+    def __init__(self, dropout):
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv1d(8, 6, 3), nn.BatchNorm1d(6), nn.ReLU(), dropout(0.3)
+        )
+        self.gru = nn.GRU(6, 9, batch_first=True)
+        self.head = nn.Linear(9, 10)
+
+    def forward(self, x):
+        x = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        return self.head(self.gru(x)[0][:, -1])
+
+
+def test_convolutions_before_a_recurrent_layer():
+    def factory(dropout=nn.Dropout1d):
+        return ConvolvedSequence(dropout)
+
+    assert_batched(factory, recipe(), shape=(8, 8))
+    # Dropout cannot know that the features are not last here.
+    factory = functools.partial(factory, nn.Dropout)
+    rows = functools.partial(data, shape=(8, 8))
+    runs = train(factory, recipe(), data=rows)
+    assert runs.looped.startswith("ConvolvedSequence raises")
+    assert_as_alone(runs, factory, recipe(), data=rows)
+
+
 class Texts(nn.Module):
     """Tokens, an encoder, and a decoder that starts from the encoder's state."""
 
@@ -599,6 +628,17 @@ def test_what_does_not_batch_loops_and_says_so(kind, reason, capsys):
         capsys.readouterr().out == f"arm: one seed after another, since {runs.looped}\n"
     )
     assert_as_alone(runs, factory, recipe())
+
+
+class Centered(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x - x.mean())
+
+
+def test_the_reason_is_that_of_the_ordinary_layout():
+    images = functools.partial(data, shape=(1, 8, 8))
+    runs = train(lambda: Centered(*cnn()), recipe(), data=images)
+    assert runs.looped == "Centered then computes other losses or gradients"
 
 
 class Coupled(torch.optim.SGD):

@@ -241,7 +241,7 @@ def diabetes(seed, *, n_train=242, n_val=100, n_test=100):
     Efron, Hastie, Johnstone and Tibshirani (2004), Least angle regression, Annals of
     Statistics 32; as shipped by scikit-learn.
     """
-    # scaled=False: scikit-learn would standardize with all rows, the test's included
+    # scaled=False: in the study's units, not divided by what all rows say
     x, y = datasets.load_diabetes(return_X_y=True, scaled=False)
     split = _split(x, y, seed, n_train, n_val, n_test)
     return _standardize(split, axis=0)

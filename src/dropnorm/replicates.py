@@ -24,9 +24,15 @@ an optimizer step and the evaluation mode agree, and the network draws random nu
 in batched layers only, the seeds are trained one after another, and a line on standard
 output says so.
 
-**What is gained.** Ten narrow MLPs take a half to a third of the time. Convolutions
-take in float64 as long as in turn, so a CNN gains little, and a recurrent network
-gains what its small operations cost; all gain the second process.
+**What is gained** is the cost of many small operations: much for narrow MLPs and
+recurrent networks, little for a CNN, whose convolutions take as long side by side as
+in turn. Arms in parallel processes come on top. ``benchmarks/replicates.py`` measures
+it on your machine.
+
+**What loops**: a network or layer with parameters, hooks or random numbers of its own
+that is not in ``_BATCHED``; recurrent layers with projections, embeddings with
+``padding_idx``, ``max_norm`` or ``sparse``; convolutional and recurrent parts in one
+network, when a layer between them cannot tell where its features are.
 """
 
 import copy
@@ -199,11 +205,14 @@ def train(arms, data, recipe, seeds=range(10)):
     Parameters
     ----------
     arms : dict of str to function
-        Each function builds a new module, which maps (N, C, ...) to logits (N, K).
+        Each function builds a new module, which maps (N, C, ...), or sequences
+        (N, T, C), to logits (N, K).
     data : function
         Takes a seed, returns an object with the attributes x_train, y_train, x_val,
-        y_val, x_test, y_test: inputs (N, C, ...) and integer labels (N,). Called once
-        per seed. All seeds need equal shapes; the validation part may have no rows.
+        y_val, x_test, y_test: inputs (N, C, ...) or (N, T, C), which become numbers
+        of the default dtype (for tokens the module calls ``.long()``), and integer
+        labels (N,). Called once per seed. All seeds need equal shapes; the validation
+        part may have no rows.
     recipe : Recipe
     seeds : iterable of int
         Different, not negative.
@@ -501,7 +510,7 @@ class _Dropout(nn.Dropout):
         return _side_by_side(parts * scale, self.seed_axis)
 
 
-class _DropoutNd(nn.Module):
+class _ChannelDropout(nn.Module):
     """Whole channels of (N, S·C, ...)."""
 
     def forward(self, x):
@@ -631,10 +640,11 @@ class _LSTM(_Recurrent, nn.LSTM):
 
 
 def _in_turn(kind):
-    """A batched form of any layer that maps one tensor to one: each seed in turn.
+    """A batched form of any layer from one tensor to one, without layers inside it.
 
-    With that seed's parameters and buffers, and with PyTorch's global generator in
-    that seed's state. No faster than separate training, but the layers around it are.
+    Each seed in turn, with its parameters and buffers, and with PyTorch's global
+    generator in its state. No faster than separate training, as the layers around
+    it are.
     """
 
     def forward(self, x):
@@ -705,8 +715,8 @@ _BATCHED = {
     nn.GRU: _GRU,
     nn.LSTM: _LSTM,
     nn.Dropout: _Dropout,
-    nn.Dropout1d: type("_Dropout1d", (_DropoutNd, nn.Dropout1d), {}),
-    nn.Dropout2d: type("_Dropout2d", (_DropoutNd, nn.Dropout2d), {}),
+    nn.Dropout1d: type("_Dropout1d", (_ChannelDropout, nn.Dropout1d), {}),
+    nn.Dropout2d: type("_Dropout2d", (_ChannelDropout, nn.Dropout2d), {}),
     nn.AlphaDropout: _in_turn(nn.AlphaDropout),
     nn.FeatureAlphaDropout: _in_turn(nn.FeatureAlphaDropout),
     nn.RReLU: _in_turn(nn.RReLU),
