@@ -193,6 +193,9 @@ def test_biases_that_batch_norm_cancels_are_exact_with_sgd():
         lambda: nn.LayerNorm(12, eps=0.1, bias=False),
         lambda: nn.LayerNorm(12, elementwise_affine=False),
         lambda: nn.GroupNorm(3, 12),
+        lambda: nn.Sequential(
+            nn.Linear(12, 12), nn.Unflatten(1, (3, 4)), nn.Dropout(0.4), nn.Flatten()
+        ),
         lambda: nn.BatchNorm1d(12, affine=False),
         lambda: nn.BatchNorm1d(12, momentum=None),
         lambda: nn.BatchNorm1d(12, momentum=0.3, eps=0.1),
@@ -369,6 +372,9 @@ def test_recurrent_layers(cell, options, reduce):
     "factory",
     [
         lambda: Sequence(gru, reduce="state"),
+        lambda: Sequence(
+            gru, lambda: nn.Sequential(nn.Linear(9, 9), nn.Dropout(0.3)), "state"
+        ),
         lambda: Sequence(lambda: nn.LSTM(8, 9, 2, batch_first=True), reduce="state"),
         lambda: Sequence(lambda: nn.RNN(8, 9, nonlinearity="relu", batch_first=True)),
         lambda: Sequence(lambda: nn.GRU(8, 9, 2, dropout=0.3), transposed=True),
