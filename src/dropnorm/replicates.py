@@ -13,11 +13,26 @@ seed the same weights up to rounding.
 **How the seeds share one computation.** S networks with C channels are one network
 with S·C channels: activations are (N, S·C, ...), and each parameter is the S ordinary
 ones, joined along dimension 0. What works element by element or channel by channel
-needs no change. Layers that mix channels or draw random numbers have a batched form
-in ``_BATCHED``, the one place to add another. Before an arm is trained, its first
-batch is computed both ways. Unless losses, gradients, an optimizer step and the
-evaluation mode agree, the seeds are trained one after another, and a line on standard
+needs no change: activation functions, pooling, sums, products. Layers that mix
+channels or draw random numbers have a batched form in ``_BATCHED``, the one place to
+add another. In sequences (N, T, C) with features last the seeds are side by side in
+the last dimension instead, (N, T, S·C). Which of the two a network means shows on
+its first batch.
+
+Before an arm is trained, this batch is computed both ways. Unless losses, gradients,
+an optimizer step and the evaluation mode agree, and the network draws random numbers
+in batched layers only, the seeds are trained one after another, and a line on standard
 output says so.
+
+**What is gained** is the cost of many small operations: much for narrow MLPs and
+recurrent networks, little for a CNN, whose convolutions take as long side by side as
+in turn. Arms in parallel processes come on top. ``benchmarks/replicates.py`` measures
+it on your machine.
+
+**What loops**: a network or layer with parameters, hooks or random numbers of its own
+that is not in ``_BATCHED``; recurrent layers with projections, embeddings with
+``padding_idx``, ``max_norm`` or ``sparse``; convolutional and recurrent parts in one
+network, when a layer between them cannot tell where its features are.
 """
 
 import copy
@@ -190,11 +205,14 @@ def train(arms, data, recipe, seeds=range(10)):
     Parameters
     ----------
     arms : dict of str to function
-        Each function builds a new module, which maps (N, C, ...) to logits (N, K).
+        Each function builds a new module, which maps (N, C, ...), or sequences
+        (N, T, C), to logits (N, K).
     data : function
         Takes a seed, returns an object with the attributes x_train, y_train, x_val,
-        y_val, x_test, y_test: inputs (N, C, ...) and integer labels (N,). Called once
-        per seed. All seeds need equal shapes; the validation part may have no rows.
+        y_val, x_test, y_test: inputs (N, C, ...) or (N, T, C), which become numbers
+        of the default dtype (for tokens the module calls ``.long()``), and integer
+        labels (N,). Called once per seed. All seeds need equal shapes; the validation
+        part may have no rows.
     recipe : Recipe
     seeds : iterable of int
         Different, not negative.
@@ -296,7 +314,7 @@ def _train_together(name, network, split, recipe, seeds):
         network.train()
         rows = np.stack([order.permutation(len(y)) for order in orders], axis=1)
         for batch in torch.from_numpy(rows).split(recipe.batch_size):
-            losses = _losses(network(_take(x, batch)), y.gather(0, batch))
+            losses = _losses(_logits(network, _take(x, batch)), y.gather(0, batch))
             optimizer.zero_grad()
             losses.sum().backward()  # each seed's parameters occur in one term only
             optimizer.step()
@@ -308,21 +326,9 @@ def _train_together(name, network, split, recipe, seeds):
 def _train_arm(name, factory, split, recipe, seeds, dtype):
     """All seeds of one arm: at once if that gives the same, else one by one."""
     with _isolated(dtype):
-        looped = ""
-        models, states = _build_models(factory, seeds)
+        network, looped = _joint_network(factory, split, recipe, seeds)
         try:
-            network = _join(models, states)
-            trial = _join(models, states)
-            _verify(trial, models, states, split, recipe, seeds)
-        except _CannotJoinError as reason:
-            looped = str(reason)
-        except Exception as error:
-            looped = (
-                f"{type(models[0]).__name__} raises {type(error).__name__} "
-                "when the seeds are side by side"
-            )
-        try:
-            if not looped:
+            if network is not None:
                 return _train_together(name, network, split, recipe, seeds)
             runs = [
                 train_one(factory, split.seed(s), recipe, seed)
@@ -338,6 +344,27 @@ def _train_arm(name, factory, split, recipe, seeds, dtype):
                 "training examples to the last batch"
             ) from error
         return _merge(name, runs, looped)
+
+
+def _joint_network(factory, split, recipe, seeds):
+    """The network for all seeds at once; or None, and the reason why there is none."""
+    reasons = []
+    for seed_axis in (1, -1):
+        models, states = _build_models(factory, seeds)
+        try:
+            network = _join(models, states, seed_axis)
+            trial = _join(models, states, seed_axis)
+            _verify(trial, models, states, split, recipe, seeds)
+        except _CannotJoinError as reason:
+            reasons.append(str(reason))
+        except Exception as error:
+            reasons.append(
+                f"{type(models[0]).__name__} raises {type(error).__name__} "
+                "when the seeds are side by side"
+            )
+        else:
+            return network, ""
+    return None, reasons[0]
 
 
 def _build_models(factory, seeds):
@@ -378,17 +405,21 @@ def _batch_order(seed):
 
 
 def _take(x, rows):
-    """Row rows[i, s] of seed s: (n, S, C, ...) and (N, S) to (N, S·C, ...)."""
+    """Row rows[i, s] of seed s: (n, S, C, ...) and (N, S) to (N, S, C, ...)."""
     n_seeds = rows.shape[1]
     flat = (rows * n_seeds + torch.arange(n_seeds)).flatten()
-    batch = x.flatten(0, 1).index_select(0, flat)
-    return batch.unflatten(0, rows.shape).flatten(1, 2)
+    return x.flatten(0, 1).index_select(0, flat).unflatten(0, rows.shape)
+
+
+def _logits(network, x):
+    """(N, S, C, ...) to (N, S, K), by the network of S seeds or, if S = 1, of one."""
+    joint = _side_by_side(x.movedim(1, 0), getattr(network, "seed_axis", 1))
+    return network(joint).unflatten(1, (x.shape[1], -1))
 
 
 def _losses(logits, y):
-    """Each seed's mean cross-entropy: logits (N, S·K) and labels (N, S) to (S,)."""
-    logits = logits.unflatten(1, (y.shape[1], -1)).movedim(1, 2)
-    return F.cross_entropy(logits, y, reduction="none").mean(0)
+    """Each seed's mean cross-entropy: logits (N, S, K) and labels (N, S) to (S,)."""
+    return F.cross_entropy(logits.movedim(1, 2), y, reduction="none").mean(0)
 
 
 # The joint network -----------------------------------------------------------------
@@ -398,8 +429,24 @@ class _CannotJoinError(Exception):
     """The seeds must be trained one after another; the message says why."""
 
 
+def _seeds_first(x, n_seeds, axis):
+    """A view (S, N, C, ...) of (N, S·C, ...), or (S, N, T, C) of (N, T, S·C)."""
+    x = x.unflatten(axis, (n_seeds, -1))
+    return x.movedim(1 if axis == 1 else -2, 0)
+
+
+def _side_by_side(parts, axis):
+    """The inverse of `_seeds_first`."""
+    if axis == 1:
+        return parts.movedim(0, 1).flatten(1, 2)
+    return parts.movedim(0, -2).flatten(-2, -1)
+
+
 class _Linear(nn.Linear):
     def forward(self, x):
+        if x.ndim > 2:  # features last; the rest is examples, contiguous as in torch
+            rows = self.forward(x.flatten(0, -2))
+            return rows.contiguous().unflatten(0, x.shape[:-1])
         n_seeds = len(self.generators)
         weight = self.weight.unflatten(0, (n_seeds, -1))  # (S, out, in)
         x = x.t().unflatten(0, (n_seeds, -1))  # (S, in, N)
@@ -411,6 +458,17 @@ class _Linear(nn.Linear):
         return y.flatten(0, 1).t()
 
 
+class _Embedding(nn.Embedding):
+    def forward(self, x):
+        if self.padding_idx is not None or self.max_norm is not None or self.sparse:
+            raise _CannotJoinError("Embedding has options that are not batched")
+        n_seeds = len(self.generators)
+        tokens = _seeds_first(x, n_seeds, 1)  # (S, N, T)
+        first_row = torch.arange(n_seeds) * self.num_embeddings
+        rows = F.embedding(tokens + first_row[:, None, None], self.weight)
+        return _side_by_side(rows, self.seed_axis)
+
+
 class _BatchNorm1d(nn.BatchNorm1d):
     def forward(self, x):
         if x.ndim == 3:
@@ -419,18 +477,51 @@ class _BatchNorm1d(nn.BatchNorm1d):
         return super().forward(x.t().unsqueeze(0)).squeeze(0).t()
 
 
+class _LayerNorm(nn.LayerNorm):
+    def forward(self, x):
+        # The first of the normalized dimensions holds the seeds.
+        axis, n_seeds = -len(self.normalized_shape), len(self.generators)
+        x = x.unflatten(axis, (n_seeds, -1))  # (..., S, C, ...)
+        y = F.layer_norm(x, self.normalized_shape, eps=self.eps)
+        if self.weight is not None:
+            y = y * self.weight.unflatten(0, (n_seeds, -1))
+        if self.bias is not None:
+            y = y + self.bias.unflatten(0, (n_seeds, -1))
+        return y.flatten(axis - 1, axis)
+
+
 class _Dropout(nn.Dropout):
     def forward(self, x):
         if not self.training or self.p in (0, 1):
             return super().forward(x)  # draws nothing
         n_seeds = len(self.generators)
-        x = x.unflatten(1, (n_seeds, -1))
-        kept = x.new_empty(n_seeds, len(x), *x.shape[2:])
-        for s, generator in enumerate(self.generators):
-            kept[s].bernoulli_(1 - self.p, generator=generator)
-        # in the memory order of x, which _Linear leaves
-        scale = torch.div(kept.transpose(0, 1), 1 - self.p, out=torch.empty_like(x))
-        return (x * scale).flatten(1, 2)
+        parts = _seeds_first(x, n_seeds, self.seed_axis)
+        # PyTorch draws a mask in the memory order of its input. A recurrent layer's
+        # output has another than its shape says; so may the matrix that _Linear left,
+        # but that of a single seed has not.
+        order = range(1, parts.ndim)
+        if self.seed_axis == -1 and x.ndim > 2:
+            order = sorted(order, key=parts.stride, reverse=True)
+        kept = x.new_empty(n_seeds, *(parts.shape[d] for d in order))
+        for mask, generator in zip(kept, self.generators, strict=True):
+            mask.bernoulli_(1 - self.p, generator=generator)
+        kept = kept.movedim(tuple(range(1, parts.ndim)), tuple(order))
+        scale = torch.div(kept, 1 - self.p, out=torch.empty_like(parts))
+        return _side_by_side(parts * scale, self.seed_axis)
+
+
+class _ChannelDropout(nn.Module):
+    """Whole channels of (N, S·C, ...)."""
+
+    def forward(self, x):
+        if not self.training or self.p in (0, 1):
+            return super().forward(x)  # draws nothing
+        n_seeds = len(self.generators)
+        kept = x.new_empty(n_seeds, len(x), x.shape[1] // n_seeds)
+        for mask, generator in zip(kept, self.generators, strict=True):
+            mask.bernoulli_(1 - self.p, generator=generator)
+        scale = _side_by_side(kept.div_(1 - self.p), 1)
+        return x * scale.reshape(*scale.shape, *[1] * (x.ndim - 2))
 
 
 class _PReLU(nn.PReLU):
@@ -439,18 +530,200 @@ class _PReLU(nn.PReLU):
         return F.prelu(x, self.weight.repeat_interleave(repeats))
 
 
+class _Flatten(nn.Flatten):
+    def forward(self, x):
+        parts = _seeds_first(x, len(self.generators), self.seed_axis)
+        # a dimension counted from the front is one further back in the parts
+        start, end = (d + (d >= 0) for d in (self.start_dim, self.end_dim))
+        return _side_by_side(parts.flatten(start, end), self.seed_axis)
+
+
+class _Unflatten(nn.Unflatten):
+    def forward(self, x):
+        parts = _seeds_first(x, len(self.generators), self.seed_axis)
+        parts = parts.unflatten(self.dim + (self.dim >= 0), self.unflattened_size)
+        return _side_by_side(parts, self.seed_axis)
+
+
+class _Recurrent(nn.Module):
+    """All seeds in each step of an explicit loop over time, in torch's equations."""
+
+    def forward(self, x, state=None):
+        if self.proj_size:
+            raise _CannotJoinError(f"{self.mode} has options that are not batched")
+        n_seeds = len(self.generators)
+        if self.batch_first:
+            x = x.transpose(0, 1)
+        x = _seeds_first(x, n_seeds, -1)  # (S, T, N, C)
+        initial = self._initial(x, state)
+        finals = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for suffix in ("", "_reverse")[: 1 + self.bidirectional]:
+                weights = [
+                    self._weight(f"{name}_l{layer}{suffix}")
+                    for name in ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
+                ]
+                start = [part[len(finals)] for part in initial]
+                y, final = self._scan(x.flip(1) if suffix else x, *weights, start)
+                outputs.append(y.flip(1) if suffix else y)
+                finals.append(final)
+            x = torch.cat(outputs, dim=3)
+            if self.training and 0 < self.dropout < 1 and layer + 1 < self.num_layers:
+                kept = torch.empty_like(x)
+                for mask, generator in zip(kept, self.generators, strict=True):
+                    mask.bernoulli_(1 - self.dropout, generator=generator)
+                x = x * kept.div_(1 - self.dropout)
+        y = _side_by_side(x, -1)  # (T, N, S·H)
+        last = [
+            _side_by_side(torch.stack(part, dim=1), -1)  # (layers, N, S·H)
+            for part in zip(*finals, strict=True)
+        ]
+        last = tuple(last) if len(last) == 2 else last[0]
+        return (y.transpose(0, 1) if self.batch_first else y), last
+
+    def _weight(self, name):
+        """A weight as (S, in, out), a bias as (S, 1, out)."""
+        value = getattr(self, name, None)
+        if value is None:
+            return value
+        value = value.unflatten(0, (len(self.generators), -1))
+        return value.transpose(1, 2) if value.ndim == 3 else value.unsqueeze(1)
+
+    def _initial(self, x, state):
+        """The parts of the state, h or h and c, each (layers, S, N, H)."""
+        n_parts = 2 if self.mode == "LSTM" else 1
+        if state is None:
+            n_layers = self.num_layers * (1 + self.bidirectional)
+            zeros = x.new_zeros(n_layers, len(x), x.shape[2], self.hidden_size)
+            return [zeros] * n_parts
+        parts = state if n_parts == 2 else [state]
+        return [_seeds_first(part, len(x), -1).transpose(0, 1) for part in parts]
+
+    def _scan(self, x, weight_x, bias_x, weight_h, bias_h, state):
+        if self.bias:
+            inputs = torch.baddbmm(bias_x, x.flatten(1, 2), weight_x)
+        else:
+            inputs = x.flatten(1, 2) @ weight_x
+        outputs = []
+        for step in inputs.unflatten(1, x.shape[1:3]).unbind(1):
+            if self.bias:
+                recurrent = torch.baddbmm(bias_h, state[0], weight_h)
+            else:
+                recurrent = state[0] @ weight_h
+            state = self._cell(step, recurrent, state)
+            outputs.append(state[0])
+        return torch.stack(outputs, dim=1), state
+
+
+class _RNN(_Recurrent, nn.RNN):
+    def _cell(self, step, recurrent, state):
+        function = torch.tanh if self.nonlinearity == "tanh" else torch.relu
+        return [function(step + recurrent)]
+
+
+class _GRU(_Recurrent, nn.GRU):
+    def _cell(self, step, recurrent, state):
+        size = [2 * self.hidden_size, self.hidden_size]
+        step_rz, step_n = step.split(size, dim=2)
+        recurrent_rz, recurrent_n = recurrent.split(size, dim=2)
+        r, z = torch.sigmoid(step_rz + recurrent_rz).chunk(2, dim=2)
+        n = torch.tanh(step_n + r * recurrent_n)
+        return [n + z * (state[0] - n)]
+
+
+class _LSTM(_Recurrent, nn.LSTM):
+    def _cell(self, step, recurrent, state):
+        i, f, g, o = (step + recurrent).chunk(4, dim=2)
+        c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+        return [torch.sigmoid(o) * torch.tanh(c), c]
+
+
+def _in_turn(kind):
+    """A batched form of any layer from one tensor to one, without layers inside it.
+
+    Each seed in turn, with its parameters and buffers, and with PyTorch's global
+    generator in its state. No faster than separate training, as the layers around
+    it are.
+    """
+
+    def forward(self, x):
+        n_seeds = len(self.generators)
+        parameters, buffers = self._parameters, self._buffers
+        outside, outputs = torch.get_rng_state(), []
+        parts = _seeds_first(x, n_seeds, self.seed_axis)
+        try:
+            for s, (part, generator) in enumerate(
+                zip(parts, self.generators, strict=True)
+            ):
+                self._parameters = _part_of(parameters, s, n_seeds)
+                self._buffers = _part_of(buffers, s, n_seeds)
+                torch.set_rng_state(generator.get_state())
+                outputs.append(kind.forward(self, part.contiguous()))
+                generator.set_state(torch.get_rng_state())
+                for name, value in self._buffers.items():
+                    if value is not None and value.ndim:
+                        whole = buffers[name].unflatten(0, (n_seeds, -1))
+                        whole[s] = value.detach()
+            counts = {k: v for k, v in self._buffers.items() if v is not None}
+        finally:
+            self._parameters, self._buffers = parameters, buffers
+            torch.set_rng_state(outside)
+        for name, value in counts.items():
+            if not value.ndim:  # the same for all seeds
+                buffers[name].copy_(value)
+        return _side_by_side(torch.stack(outputs), self.seed_axis)
+
+    return type(f"_{kind.__name__}", (kind,), {"forward": forward})
+
+
+def _part_of(tensors, s, n_seeds):
+    """Those of seed s: views, and copies of what has no dimension."""
+    return {
+        name: value
+        if value is None
+        else value.unflatten(0, (n_seeds, -1))[s]
+        if value.ndim
+        else value.clone()
+        for name, value in tensors.items()
+    }
+
+
+def _by_channel(kind, *counts):
+    """As it is, once what it has of these is counted for all seeds."""
+    return type(f"_{kind.__name__}", (kind,), {"counts": counts})
+
+
 # To batch another type of layer, add a subclass whose forward takes (N, S·C, ...),
 # reads the joined parameters (dimension 0 is S times as long) and draws for seed s
-# from self.generators[s].
+# from self.generators[s]. Or, where that gains nothing, _in_turn(type).
 _BATCHED = {
     nn.Linear: _Linear,
+    nn.Embedding: _Embedding,
+    nn.Conv1d: _by_channel(nn.Conv1d, "groups"),
+    nn.Conv2d: _by_channel(nn.Conv2d, "groups"),
     nn.BatchNorm1d: _BatchNorm1d,
-    nn.Dropout: _Dropout,
+    nn.BatchNorm2d: _by_channel(nn.BatchNorm2d),
+    nn.GroupNorm: _by_channel(nn.GroupNorm, "num_groups"),
+    nn.InstanceNorm1d: _by_channel(nn.InstanceNorm1d, "num_features"),
+    nn.InstanceNorm2d: _by_channel(nn.InstanceNorm2d, "num_features"),
+    nn.LayerNorm: _LayerNorm,
     nn.PReLU: _PReLU,
+    nn.Flatten: _Flatten,
+    nn.Unflatten: _Unflatten,
+    nn.RNN: _RNN,
+    nn.GRU: _GRU,
+    nn.LSTM: _LSTM,
+    nn.Dropout: _Dropout,
+    nn.Dropout1d: type("_Dropout1d", (_ChannelDropout, nn.Dropout1d), {}),
+    nn.Dropout2d: type("_Dropout2d", (_ChannelDropout, nn.Dropout2d), {}),
+    nn.AlphaDropout: _in_turn(nn.AlphaDropout),
+    nn.FeatureAlphaDropout: _in_turn(nn.FeatureAlphaDropout),
+    nn.RReLU: _in_turn(nn.RReLU),
 }
 
 
-def _join(models, states):
+def _join(models, states, seed_axis):
     """One network that does for all seeds what each of ``models`` does for one.
 
     A deep copy of the first model, with each parameter and buffer replaced by that
@@ -475,11 +748,14 @@ def _join(models, states):
                 whole = nn.Parameter(whole.detach(), values[0].requires_grad)
             joined[id(values[0])] = whole
     network = copy.deepcopy(models[0], joined)  # takes `joined` for copies made
+    network.seed_axis = seed_axis
     generators = [torch.Generator().set_state(state) for state in states]
     for layer in network.modules():
         if type(layer) in _BATCHED:
             layer.__class__ = _BATCHED[type(layer)]
-            layer.generators = generators
+            layer.generators, layer.seed_axis = generators, seed_axis
+            for name in getattr(layer, "counts", ()):
+                setattr(layer, name, getattr(layer, name) * len(states))
     return network
 
 
@@ -493,10 +769,13 @@ def _verify(trial, models, states, split, recipe, seeds):
     orders = [_batch_order(seed).permutation(len(y)) for seed in seeds]
     rows = torch.from_numpy(np.stack(orders, axis=1))[: recipe.batch_size]
     x, y = _take(x, rows), y.gather(0, rows)
-    alone = x.unflatten(1, (len(seeds), -1)).unbind(1), y.unbind(1)
+    alone = x.unbind(1), y.unbind(1)
 
-    losses = _losses(trial.train()(x), y)
+    undrawn = _random_states()
+    losses = _losses(_logits(trial.train(), x), y)
     losses.sum().backward()
+    if _random_states() != undrawn:
+        raise _CannotJoinError(f"{kind} draws random numbers in a way of its own")
     losses_alone = []
     for model, state, *batch in zip(models, states, *alone, strict=True):
         torch.set_rng_state(state)
@@ -524,11 +803,13 @@ def _verify(trial, models, states, split, recipe, seeds):
 
     # Buffers need no look of their own: evaluation uses them.
     with torch.no_grad():
-        logits = trial.eval()(x)
+        undrawn = _random_states()
+        logits = _logits(trial.eval(), x)
+        drawn = _random_states() != undrawn
         logits_alone = [
             model.eval()(x) for model, x in zip(models, alone[0], strict=True)
         ]
-    if not _close([logits], [torch.cat(logits_alone, dim=1)]):
+    if drawn or not _close([logits], [torch.stack(logits_alone, dim=1)]):
         raise _CannotJoinError(f"{kind} then computes other outputs in evaluation mode")
 
 
@@ -639,9 +920,8 @@ class _Log:
 def _scores(network, x, y):
     """Evaluation mode: each seed's likelihood and error (S,), log p of (n, S, K)."""
     network.eval()
-    pieces = x.flatten(1, 2).tensor_split(-(-len(x) // 128))
-    logits = torch.cat([network(piece) for piece in pieces])
-    log_p = logits.unflatten(1, (y.shape[1], -1)).log_softmax(2)
+    pieces = x.tensor_split(-(-len(x) // 128))
+    log_p = torch.cat([_logits(network, piece) for piece in pieces]).log_softmax(2)
     nll = -log_p.gather(2, y.unsqueeze(2)).squeeze(2).mean(0)
     error = 100 * (log_p.argmax(2) != y).to(log_p.dtype).mean(0)
     return nll.numpy(), error.numpy(), log_p
@@ -851,6 +1131,16 @@ def _isolated(dtype):
             torch.set_default_dtype(default)
             random.setstate(before[0])
             np.random.set_state(before[1])
+
+
+def _random_states():
+    """Of the generators that a network might draw from; compare with ==."""
+    return (
+        torch.get_rng_state().tolist(),
+        random.getstate(),
+        np.random.get_state(legacy=False)["state"]["pos"],
+        np.random.get_state(legacy=False)["state"]["key"].tolist(),
+    )
 
 
 def _set_seed(seed):
