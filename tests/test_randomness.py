@@ -10,14 +10,6 @@ from dropnorm import reproducible
 from dropnorm.randomness import default_generator
 
 
-@pytest.fixture(autouse=True)
-def restore_torch():
-    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    yield
-    torch.set_default_dtype(dtype)
-    torch.set_num_threads(threads)
-
-
 def test_the_same_seed_gives_the_same_draws():
     def draws(seed):
         rng = reproducible(seed)

@@ -27,12 +27,7 @@ SEEDS = (3, 0, 11)
 @pytest.fixture(autouse=True)
 def float64_in_one_process(monkeypatch):
     monkeypatch.setenv("DROPNORM_JOBS", "1")
-    threads = torch.get_num_threads()
     torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    yield
-    torch.set_default_dtype(torch.float32)
-    torch.set_num_threads(threads)
 
 
 def data(seed, n=101, n_val=40, shape=(64,)):
