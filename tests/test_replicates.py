@@ -16,6 +16,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 from torch import nn
 
+import dropnorm.nn
 from dropnorm import replicates
 from dropnorm.replicates import Recipe, compare, expected_calibration_error
 
@@ -191,6 +192,13 @@ def test_biases_that_batch_norm_cancels_are_exact_with_sgd():
         lambda: nn.Sequential(
             nn.Linear(12, 12), nn.Unflatten(1, (3, 4)), nn.Dropout(0.4), nn.Flatten()
         ),
+        lambda: dropnorm.nn.OriginalDropout(0.3),
+        lambda: dropnorm.nn.GaussianDropout(0.3),
+        lambda: dropnorm.nn.DropConnectLinear(12, 12, p=0.3),
+        lambda: dropnorm.nn.StochasticDepth(0.3),
+        lambda: dropnorm.nn.StochasticDepth(0.3, mode="batch"),
+        lambda: dropnorm.nn.GhostBatchNorm1d(12, 6),
+        lambda: dropnorm.nn.BatchRenorm1d(12),
         lambda: nn.BatchNorm1d(12, affine=False),
         lambda: nn.BatchNorm1d(12, momentum=None),
         lambda: nn.BatchNorm1d(12, momentum=0.3, eps=0.1),
@@ -263,6 +271,9 @@ def test_a_convolutional_network_is_trained_as_if_alone(optimizer, capsys):
         lambda: nn.Dropout(0.3),
         lambda: nn.Dropout2d(0.3),
         lambda: nn.Dropout2d(1.0),
+        lambda: dropnorm.nn.DropBlock2d(0.2, 3),
+        lambda: dropnorm.nn.GhostBatchNorm2d(6, 7),
+        lambda: dropnorm.nn.BatchRenorm2d(6),
         lambda: nn.AlphaDropout(0.3),
         lambda: nn.FeatureAlphaDropout(0.3),
         lambda: nn.Flatten(2),

@@ -52,6 +52,8 @@ from scipy.special import stdtr, stdtrit
 from torch import nn
 from tqdm import tqdm
 
+import dropnorm.nn
+
 __all__ = [
     "Comparison",
     "Recipe",
@@ -657,7 +659,11 @@ def _in_turn(kind):
                 zip(parts, self.generators, strict=True)
             ):
                 self._parameters = _part_of(parameters, s, n_seeds)
-                self._buffers = _part_of(buffers, s, n_seeds)
+                part_of = _part_of(buffers, s, n_seeds)
+                # Copies: autograd may keep them, and the whole is written to below.
+                self._buffers = {
+                    k: None if v is None else v.clone() for k, v in part_of.items()
+                }
                 torch.set_rng_state(generator.get_state())
                 outputs.append(kind.forward(self, part.contiguous()))
                 generator.set_state(torch.get_rng_state())
@@ -721,6 +727,19 @@ _BATCHED = {
     nn.FeatureAlphaDropout: _in_turn(nn.FeatureAlphaDropout),
     nn.RReLU: _in_turn(nn.RReLU),
 }
+for _kind in (
+    dropnorm.nn.BatchRenorm1d,
+    dropnorm.nn.BatchRenorm2d,
+    dropnorm.nn.DropBlock2d,
+    dropnorm.nn.DropConnectLinear,
+    dropnorm.nn.GaussianDropout,
+    dropnorm.nn.GhostBatchNorm1d,
+    dropnorm.nn.GhostBatchNorm2d,
+    dropnorm.nn.OriginalDropout,
+    dropnorm.nn.StochasticDepth,
+    dropnorm.nn.VariationalDropout,
+):
+    _BATCHED[_kind] = _in_turn(_kind)
 
 
 def _join(models, states, seed_axis):
