@@ -8,4 +8,4 @@ c.CourseDirectory.course_id = "dropnorm"
 c.ClearSolutions.code_stub = {"python": ""}
 
 # Seconds for each cell; then the cell has failed, and grading goes on with the next.
-c.Execute.timeout = 60
+c.Execute.timeout = 120

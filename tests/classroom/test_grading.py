@@ -14,7 +14,7 @@ SPEC = importlib.util.spec_from_file_location("classroom", PATH)
 classroom = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(classroom)
 
-TIME_LIMIT = 15  # seconds for a cell of the endless answer
+TIME_LIMIT = 20  # seconds for a cell of the endless answer
 ENDLESS = {
     "original": (
         "def my_original(x, weight, bias, q, rng, training):\n    while True: pass",
