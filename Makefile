@@ -15,9 +15,11 @@ SITE      := $(NOTEBOOKS) _config.yml _toc.yml \
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
          --nbval-cell-timeout 120 -p no:cacheprovider -q
 
+UNIT  := tests --ignore tests/site --ignore tests/classroom
+
 .DELETE_ON_ERROR:
 .PHONY: help book test lint unit notebooks site test-portable check lab execute \
-        serve benchmark publish clean
+        serve benchmark publish classroom test-classroom clean
 
 help:
 	@echo "make book            the site, from stored outputs; prints where it is"
@@ -27,9 +29,11 @@ help:
 	@echo "make execute [NOTEBOOK=...]   run notebooks again and store their outputs"
 	@echo "make lab             the notebooks in JupyterLab"
 	@echo "make serve           the site at http://127.0.0.1:8000"
+	@echo "make classroom [SEED=...]     the exercises as a graded nbgrader course"
+	@echo "make test-classroom  the course grades right, wrong and endless answers"
 	@echo "make benchmark       speed on this machine, against PyTorch and loops"
 	@echo "make publish REPOSITORY=owner/name   write the address into all files"
-	@echo "make clean           remove what was built; the environment stays"
+	@echo "make clean           remove what was built; the environments stay"
 
 # --- environment ------------------------------------------------------------
 
@@ -61,9 +65,10 @@ test: lint unit notebooks site
 lint: $(STAMPS)/environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 unit: $(STAMPS)/environment
-	$(BIN)/python -m pytest -q tests --ignore tests/site
+	$(BIN)/python -m pytest -q $(UNIT)
 
 # Strict nbval of each notebook that changed, or whose package changed, since it
 # last passed.
@@ -84,7 +89,7 @@ OLD_CPU := ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE \
 test-portable: $(STAMPS)/environment
 	for threads in 1 2; do \
 	  $(OLD_CPU) OMP_NUM_THREADS=$$threads OPENBLAS_NUM_THREADS=$$threads \
-	    $(BIN)/python -m pytest -q tests --ignore tests/site && \
+	    $(BIN)/python -m pytest -q $(UNIT) && \
 	  $(OLD_CPU) OMP_NUM_THREADS=$$threads OPENBLAS_NUM_THREADS=$$threads \
 	    $(NBVAL) -n $(JOBS) --dist loadfile $(NOTEBOOKS) || exit 1; \
 	done
@@ -107,5 +112,24 @@ benchmark: $(STAMPS)/environment
 publish: $(STAMPS)/environment
 	$(BIN)/python tools/publish.py $(REPOSITORY)
 
+# --- teaching ---------------------------------------------------------------
+
+# nbgrader has an environment of its own: it adds menus to JupyterLab. The stamp is
+# within, since `make clean` leaves the environment.
+CLASSROOM := .classroom/venv
+SEED      ?= 7
+
+$(CLASSROOM)/stamp: tools/classroom-requirements.txt requirements.txt pyproject.toml
+	test -x $(CLASSROOM)/bin/python || $(PYTHON) -m venv $(CLASSROOM)
+	$(CLASSROOM)/bin/python -m pip install --quiet \
+	  --requirement tools/classroom-requirements.txt --editable .
+	@touch $@
+
+classroom: $(CLASSROOM)/stamp
+	$(CLASSROOM)/bin/python tools/classroom.py --seed $(SEED)
+
+test-classroom: $(CLASSROOM)/stamp
+	$(CLASSROOM)/bin/python -m pytest -q -p no:cacheprovider tests/classroom
+
 clean:
-	rm -rf _build $(STAMPS) .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build $(STAMPS) .pytest_cache .ruff_cache .mypy_cache .hypothesis
