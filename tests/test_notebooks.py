@@ -1,5 +1,7 @@
 """The rules that every notebook keeps, so that it reads well in four places."""
 
+import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import yaml
 from execute import METADATA
 from publish import guard
 from sphinx_external_toc.parsing import parse_toc_yaml
+
+from dropnorm import layers
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(
@@ -192,3 +196,18 @@ def test_claims_are_ids_of_the_audit(cells):
     for cell in cells:
         for claim in cell.metadata.get("claim", []):
             assert re.fullmatch(r"S[0-4]-[A-Z]\d+(\.\d+)?", claim), cell.id
+
+
+def test_code_quoted_from_the_package_is_the_packages():
+    """The chapter prints dropout's two functions without their docstrings."""
+    path = ROOT / "book" / "dropout" / "layer.ipynb"
+    (text,) = (
+        cell.source
+        for cell in markdown(nbformat.read(path, as_version=4).cells)
+        if "from the package:" in cell.source
+    )
+    quoted = ast.parse(re.search(r"^```python\n(.*?)^```", text, re.M | re.S)[1])
+    for function in quoted.body:
+        tree = ast.parse(inspect.getsource(getattr(layers, function.name))).body[0]
+        del tree.body[0]  # the docstring
+        assert ast.dump(function) == ast.dump(tree), function.name
