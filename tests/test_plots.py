@@ -1,5 +1,7 @@
 """Figures: one style, shown once, with an alternative text that says what they show."""
 
+from itertools import pairwise
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -75,9 +77,33 @@ def test_paired_shows_every_seed_interval_and_verdict(shown):
     for c in (LOWER, UNCLEAR):
         for expected in (c.differences, [c.low, c.high], [c.mean]):
             assert any(np.array_equal(data, expected) for data in drawn)
-    title = figure.get_suptitle()
+    title = figure.get_suptitle().replace("\n", " ")
     assert "with: lower" in title and "reversed: no clear difference" in title
     assert f"with {LOWER.mean:+.3g}" in alt and "no clear difference" in alt
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["p = 0.5"],
+        ["on hidden units", "on logits, off at test", "on logits, left on"],
+        ["0.1", "0.2", "0.3", "0.5", "0.7", "0.8", "0.9"],
+        ["Gaussian dropout", "DropConnect", "SpatialDropout", "stochastic depth"],
+    ],
+)
+def test_paired_finds_room_for_every_name(shown, names):
+    plots.paired(
+        [compare(CONTROL + 1, CONTROL, "test_error", (n, "no dropout")) for n in names]
+    )
+    figure = shown[0][0]
+    title = figure.findobj(lambda a: getattr(a, "_text", "").startswith("test error,"))
+    assert title[0].get_window_extent().x1 <= figure.bbox.x1
+    for ax in figure.axes:
+        labels = ax.get_xticklabels()
+        upright = [t.get_window_extent() for t in labels if t.get_rotation() == 0]
+        for one, other in pairwise(upright):
+            assert one.x1 < other.x0
+        assert len({t.get_rotation() for t in labels}) == 1
 
 
 def test_paired_refuses_what_cannot_share_an_axis():
