@@ -1,6 +1,5 @@
 """Replicates: each seed as if trained alone, whatever the network; honest verdicts."""
 
-import copy
 import functools
 import random
 import warnings
@@ -54,8 +53,8 @@ def adam(params):
     return torch.optim.Adam(params, lr=3e-3)
 
 
-def recipe(optimizer=sgd, epochs=3, batch_size=16, eval_every=2):
-    return Recipe(epochs, batch_size, optimizer, eval_every)
+def recipe(optimizer=sgd, epochs=3, batch_size=16, eval_every=2, **more):
+    return Recipe(epochs, batch_size, optimizer, eval_every, **more)
 
 
 def mlp(p=0.3, depth=2, bias=False, activation=nn.ReLU):
@@ -72,18 +71,29 @@ def train_plainly(factory, recipe, seed, data=data):
     torch.manual_seed(seed)
     model = factory()
     optimizer = recipe.optimizer(list(model.parameters()))
+    schedule = recipe.schedule(optimizer) if recipe.schedule else None
     order = np.random.default_rng([seed, 1])
     x, y = torch.tensor(split.x_train), torch.tensor(split.y_train)
-    losses, batch_loss = [], []
+    losses, batch_loss, step = [], [], 0
     for epoch in range(1, recipe.epochs + 1):
         model.train()
         permutation = order.permutation(len(y))
-        for start in range(0, len(y), recipe.batch_size):
-            rows = permutation[start : start + recipe.batch_size]
-            loss = nn.CrossEntropyLoss()(model(x[rows]), y[rows])
+        size = recipe.batch_size
+        size = size(epoch) if callable(size) else size
+        for start in range(0, len(y), size):
+            rows = permutation[start : start + size]
+            if recipe.before_step:
+                recipe.before_step(step, model)
+            step += 1
+            if recipe.loss == "mse":
+                loss = nn.MSELoss()(model(x[rows]), y[rows].reshape(len(rows), -1))
+            else:
+                loss = nn.CrossEntropyLoss()(model(x[rows]), y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if schedule:
+                schedule.step()
             losses += [loss.item()] * len(rows)
         if epoch % recipe.eval_every == 0 or epoch == recipe.epochs:
             batch_loss.append(np.mean(losses))
@@ -106,12 +116,17 @@ def assert_as_alone(runs, factory, recipe, tolerance=1e-10, data=data):
         for part in ("train", "val", "test"):
             x, y = getattr(split, f"x_{part}"), getattr(split, f"y_{part}")
             logits = alone(torch.tensor(x)).detach()
+            if recipe.loss == "mse":
+                mse = np.mean((logits.numpy() - y.reshape(len(y), -1)) ** 2)
+                assert getattr(runs, f"{part}_mse")[s] == pytest.approx(mse)
+                continue
             nll = F.cross_entropy(logits, torch.tensor(y)).item()
             error = 100 * np.mean(logits.argmax(1).numpy() != y)
             assert getattr(runs, f"{part}_nll")[s] == pytest.approx(nll, abs=1e-9)
             assert getattr(runs, f"{part}_error")[s] == pytest.approx(error)
-        ece = expected_calibration_error(logits.softmax(1).numpy(), y)
-        assert runs.test_ece[s] == pytest.approx(ece, abs=1e-8)
+        if recipe.loss == "cross_entropy":
+            ece = expected_calibration_error(logits.softmax(1).numpy(), y)
+            assert runs.test_ece[s] == pytest.approx(ece, abs=1e-8)
 
 
 def train(factory, recipe, seeds=SEEDS, data=data):
@@ -272,6 +287,9 @@ def test_a_convolutional_network_is_trained_as_if_alone(optimizer, capsys):
         lambda: nn.Dropout2d(0.3),
         lambda: nn.Dropout2d(1.0),
         lambda: dropnorm.nn.DropBlock2d(0.2, 3),
+        lambda: dropnorm.nn.GaussianDropout(0.2),
+        lambda: dropnorm.nn.StochasticDepth(0.4),
+        lambda: dropnorm.nn.StochasticDepth(0.4, mode="batch"),
         lambda: dropnorm.nn.GhostBatchNorm2d(6, 7),
         lambda: dropnorm.nn.BatchRenorm2d(6),
         lambda: nn.AlphaDropout(0.3),
@@ -406,6 +424,36 @@ def test_layers_of_sequences(factory):
     assert_batched(factory, recipe(), shape=(8, 8))
 
 
+@pytest.mark.parametrize(
+    "cell", [dropnorm.nn.VariationalGRU, dropnorm.nn.VariationalLSTM]
+)
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("options", [{"p": 0.4}, {"p": 0.0, "bias": False}, {"p": 1}])
+def test_variational_layers(cell, batch_first, options):
+    def factory():
+        return Sequence(
+            lambda: cell(8, 9, batch_first=batch_first, **options),
+            lambda: dropnorm.nn.VariationalDropout(0.3),
+            transposed=not batch_first,
+        )
+
+    assert_batched(factory, recipe(), shape=(8, 8))
+
+
+def test_variational_dropout_with_time_first():
+    class TimeFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = dropnorm.nn.VariationalDropout(0.4, batch_first=False)
+            self.layer = dropnorm.nn.VariationalGRU(8, 9, batch_first=False)
+            self.head = nn.Linear(9, 10)
+
+        def forward(self, x):
+            return self.head(self.layer(self.dropout(x.transpose(0, 1)))[1][0])
+
+    assert_batched(TimeFirst, recipe(), shape=(8, 8))
+
+
 class ConvolvedSequence(nn.Module):
     """Channels in dimension 1 for a while, in a network with features last."""
 
@@ -465,6 +513,34 @@ def test_tokens_and_states(cell):
     runs = train(factory, recipe(), data=eight)
     assert runs.looped == ""
     assert_as_alone(runs, factory, recipe(), data=eight)
+
+
+class ResidualBlocks(nn.Module):
+    """Stochastic depth around blocks, with batch norm and dropout inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout2d(0.2)
+            )
+            for _ in range(3)
+        )
+        self.depths = nn.ModuleList(
+            dropnorm.nn.StochasticDepth(p) for p in (0.0, 0.25, 0.5)
+        )
+        self.head = nn.Linear(256, 10)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block, depth in zip(self.blocks, self.depths, strict=True):
+            x = torch.relu(x + depth(block(x)))
+        return self.head(x.flatten(1))
+
+
+def test_stochastic_depth_around_blocks():
+    assert_batched(ResidualBlocks, recipe(), shape=(1, 8, 8))
 
 
 # Layers in turn
@@ -686,6 +762,243 @@ def test_verification_draws_nothing(monkeypatch):
     assert (with_it.test_nll == without.test_nll).all()
 
 
+# Regression
+
+
+def pixels_from_pixels(seed, columns=slice(60, 63)):
+    """Targets: the last pixels of an image; inputs: the others."""
+    split = data(seed)
+    for part in ("train", "val", "test"):
+        x = getattr(split, f"x_{part}")
+        setattr(split, f"y_{part}", x[:, columns])
+        setattr(split, f"x_{part}", x[:, :60])
+    return split
+
+
+def regressor(k=3):
+    return nn.Sequential(
+        nn.Linear(60, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.2),
+        nn.Linear(12, k),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("columns, k", [(slice(60, 63), 3), (60, 1)])
+def test_regression_is_trained_as_if_alone(columns, k, capsys):
+    def factory():
+        return regressor(k)
+
+    rows = functools.partial(pixels_from_pixels, columns=columns)
+    runs = train(factory, recipe(loss="mse"), data=rows)
+    assert runs.looped == "" and capsys.readouterr().out == ""
+    assert_as_alone(runs, factory, recipe(loss="mse"), data=rows)
+    assert set(runs.history) == {"epoch", "batch_loss", "train_mse", "val_mse"}
+    one = replicates.train_one(factory, rows(5), recipe(loss="mse"), 5)
+    assert_as_alone(one, factory, recipe(loss="mse"), tolerance=1e-14, data=rows)
+
+
+def test_regression_that_loops():
+    def factory():
+        return Centered(*regressor())
+
+    runs = train(factory, recipe(loss="mse"), data=pixels_from_pixels)
+    assert runs.looped.startswith("Centered then computes other")
+    assert_as_alone(runs, factory, recipe(loss="mse"), data=pixels_from_pixels)
+
+
+def test_metrics_of_the_other_loss_are_refused():
+    runs = train(regressor, recipe(loss="mse"), data=pixels_from_pixels)
+    for metric in ("test_error", "val_nll", "test_ece", "train_error"):
+        message = f"no {metric}: .* loss gives train_mse, val_mse, test_mse$"
+        with pytest.raises(ValueError, match=message):
+            getattr(runs, metric)
+    with pytest.raises(ValueError, match="no test_mse: .* gives train_nll, .*test_ece"):
+        _ = train(mlp, recipe()).test_mse
+
+
+def test_comparison_of_regressions():
+    arms = {
+        "wide": regressor,
+        "narrow": lambda: regressor(3)[:1].append(nn.Linear(12, 3)),
+    }
+    runs = replicates.train(
+        arms, pixels_from_pixels, recipe(loss="mse", epochs=1), range(8)
+    )
+    c = compare(runs["wide"], runs["narrow"], "test_mse")
+    assert c.label == "test MSE"
+    assert str(c).startswith("test MSE, wide - narrow: ")
+    np.testing.assert_array_equal(c.treatment_values, runs["wide"].test_mse)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 3, 1)])
+def test_outputs_of_another_shape_are_refused(shape):
+    # They would broadcast against the targets: (N,) against (N, 1) to (N, N).
+    def factory():
+        return nn.Sequential(regressor(1), Reshape(shape))
+
+    rows = functools.partial(pixels_from_pixels, columns=60)
+    with pytest.raises(ValueError, match=r"map to \(N, K\) with K = 1 .* of 16 became"):
+        train(factory, recipe(loss="mse"), data=rows)
+
+
+class Reshape(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x):
+        return x.repeat(1, 3).reshape(self.shape) if len(self.shape) > 1 else x[:, 0]
+
+
+@pytest.mark.parametrize(
+    "targets, message",
+    [
+        (PIXELS[:3], r"y_train must be of shape \(101,\) or \(101, K\), got \(3, 64\)"),
+        (PIXELS[:101, None], r"or \(101, K\), got \(101, 1, 64\)"),
+        (LABELS[:101] > 3, "y_train must hold numbers, got bool"),
+    ],
+)
+def test_targets_refused(targets, message):
+    with pytest.raises(ValueError, match=message):
+        train(regressor, recipe(loss="mse"), data=changed(y_train=targets))
+
+
+def test_no_validation_rows_in_regression():
+    def rows(seed):
+        split = data(seed, n_val=0)
+        for part in ("train", "val", "test"):
+            setattr(split, f"y_{part}", getattr(split, f"x_{part}")[:, 0])
+        return split
+
+    runs = train(lambda: nn.Linear(64, 1), recipe(loss="mse"), data=rows)
+    with pytest.raises(ValueError, match="no val_mse: the validation part had no"):
+        _ = runs.val_mse
+
+
+# Schedules, changing layers, growing batches
+
+
+@pytest.mark.parametrize("optimizer", [sgd, adam])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 21),
+        lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=0.02, total_steps=21
+        ),
+        lambda optimizer: torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1, step / 10)
+        ),
+    ],
+    ids=["cosine", "one cycle", "warm-up from 0"],
+)
+def test_schedules_step_after_each_step(optimizer, schedule):
+    with_schedule = recipe(optimizer, schedule=schedule)
+    runs = train(mlp, with_schedule)
+    assert runs.looped == ""
+    assert_as_alone(runs, mlp, with_schedule)
+    assert (runs.test_nll != train(mlp, recipe(optimizer)).test_nll).all()
+    one = replicates.train_one(mlp, data(5), with_schedule, 5)
+    assert_as_alone(one, mlp, with_schedule, tolerance=0)
+
+
+def test_a_warm_up_does_not_hide_that_an_optimizer_couples_numbers():
+    def factory():
+        return mlp(bias=True)
+
+    warm_up = recipe(
+        lambda params: Coupled(params, lr=0.1),
+        schedule=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: step / 100
+        ),
+    )
+    runs = train(factory, warm_up)
+    assert "then steps differently" in runs.looped
+    assert_as_alone(runs, factory, warm_up)
+
+
+def early_dropout(step, network):
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            assert layer.training
+            layer.p = 0.3 if step < 9 else 0.0
+
+
+def late_dropout(step, network):
+    for layer in network.modules():
+        if isinstance(layer, (nn.Dropout, nn.Dropout2d)):
+            layer.p = 0.0 if step < 9 else 0.3
+
+
+@pytest.mark.parametrize("optimizer", [sgd, adam])
+@pytest.mark.parametrize("before_step", [early_dropout, late_dropout])
+def test_layers_may_be_changed_before_a_step(optimizer, before_step, capsys):
+    def factory():
+        return mlp(0.5)
+
+    changing = recipe(optimizer, before_step=before_step)
+    runs = train(factory, changing)
+    assert runs.looped == "" and capsys.readouterr().out == ""
+    assert_as_alone(runs, factory, changing)
+    assert (runs.test_nll != train(factory, recipe(optimizer)).test_nll).all()
+    one = replicates.train_one(factory, data(5), changing, 5)
+    assert_as_alone(one, factory, changing, tolerance=0)
+    if optimizer is sgd:  # Adam's noise would show in the convolutions' biases
+        assert_batched(cnn, changing, shape=(1, 8, 8))
+
+
+def test_steps_are_counted_from_zero():
+    steps = []
+    counting = recipe(before_step=lambda step, network: steps.append(step))
+    replicates.train_one(mlp, data(0), counting, 0)
+    assert steps == list(range(21))
+    steps.clear()
+    assert train(mlp, counting).looped == ""
+    assert steps[-21:] == list(range(21))
+
+
+def draw(step, network):
+    torch.rand(())
+
+
+def scale_by_all(step, network):
+    with torch.no_grad():
+        network[2].weight /= network[2].weight.norm()
+
+
+def absent(step, network):
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+
+
+@pytest.mark.parametrize(
+    "before_step, factory, reason",
+    [
+        (draw, mlp, "Sequential draws random numbers in a way of its own"),
+        (scale_by_all, mlp, "Sequential then computes other losses or gradients"),
+        # verified as built too, since a later call may bring its dropout back
+        (absent, lambda: ConvolvedSequence(nn.Dropout), "ConvolvedSequence raises"),
+    ],
+)
+def test_changes_that_do_not_batch_loop(before_step, factory, reason):
+    rows = data
+    if before_step is absent:
+        rows = functools.partial(data, shape=(8, 8))
+    changing = recipe(before_step=before_step)
+    runs = train(factory, changing, data=rows)
+    assert runs.looped.startswith(reason)
+    assert_as_alone(runs, factory, changing, data=rows)
+
+
+def test_batches_may_grow():
+    growing = recipe(batch_size=lambda epoch: 16 * 2 ** (epoch - 1), epochs=4)
+    runs = train(mlp, growing)
+    assert runs.looped == ""
+    assert_as_alone(runs, mlp, growing)
+    one = replicates.train_one(mlp, data(5), growing, 5)
+    assert_as_alone(one, mlp, growing, tolerance=0)
+
+
 # What runs hold
 
 
@@ -708,9 +1021,9 @@ def test_history_and_final_values():
 
 def test_test_part_is_evaluated_once_at_the_end(monkeypatch):
     calls = []
-    scores = replicates._scores
+    evaluate = replicates._evaluate
     monkeypatch.setattr(
-        replicates, "_scores", lambda n, x, y: calls.append(len(y)) or scores(n, x, y)
+        replicates, "_evaluate", lambda n, x: calls.append(len(x)) or evaluate(n, x)
     )
     train(mlp, recipe(epochs=3, eval_every=1))
     assert calls == [101, 40] * 3 + [60]
@@ -841,6 +1154,13 @@ def test_progress_bar_only_on_a_terminal(monkeypatch, capsys):
         ({"batch_size": True}, TypeError, "batch_size must be an integer, got True"),
         ({"eval_every": -1}, ValueError, "eval_every must be at least 0, got -1"),
         ({"optimizer": "adam"}, TypeError, "optimizer must be a function of a list"),
+        ({"loss": "l1"}, ValueError, r"one of \['cross_entropy', 'mse'\], got 'l1'"),
+        (
+            {"schedule": 0.1},
+            TypeError,
+            "schedule must be a function or None, got float",
+        ),
+        ({"before_step": 1}, TypeError, "before_step must be a function or None, got"),
     ],
 )
 def test_recipe_refuses(change, error, message):
@@ -916,6 +1236,26 @@ def changed(**changes):
             {"recipe": recipe(lambda params: None)},
             TypeError,
             "must return a torch.optim.Optimizer, got NoneType",
+        ),
+        (
+            {"recipe": recipe(schedule=lambda optimizer: None)},
+            TypeError,
+            "schedule must return a torch.optim.lr_scheduler.LRScheduler, got NoneType",
+        ),
+        (
+            {"recipe": recipe(schedule=torch.optim.lr_scheduler.ReduceLROnPlateau)},
+            ValueError,
+            "ReduceLROnPlateau needs a metric",
+        ),
+        (
+            {"recipe": recipe(batch_size=lambda epoch: 2.5)},
+            TypeError,
+            "batch_size of epoch 1 must be an integer, got 2.5",
+        ),
+        (
+            {"recipe": recipe(batch_size=lambda epoch: 18 + 16 * epoch)},
+            ValueError,
+            "batch norm met .* other than 50, which leaves 1 of 101 training examples",
         ),
         (
             {"recipe": recipe(batch_size=50)},
@@ -1034,14 +1374,16 @@ def test_equal_arms_and_constant_differences():
 
 
 def make_runs(name, values, seeds=range(8)):
-    runs = copy.copy(TEMPLATE)
-    changes = {"name": name, "test_error": np.array(values), "seeds": tuple(seeds)}
-    for key, value in changes.items():
-        object.__setattr__(runs, key, value)
-    return runs
-
-
-TEMPLATE = replicates.Runs("", (), *[EIGHT] * 3, {}, "", {}, torch.float64, None)
+    return replicates.Runs(
+        name=name,
+        seeds=tuple(seeds),
+        history={"train_nll": EIGHT[np.newaxis]},
+        looped="",
+        _test={"test_error": np.array(values), "test_nll": np.array(values)},
+        _states={},
+        _dtype=torch.float64,
+        _factory=None,
+    )
 
 
 def test_comparison_of_runs():
@@ -1070,7 +1412,11 @@ def test_comparison_of_runs():
         ((EIGHT, EIGHT[:7]), ValueError, r"equal shapes .* got \(8,\) and \(7,\)"),
         ((np.ones((8, 2)),) * 2, ValueError, r"got \(8, 2\) and \(8, 2\)"),
         ((1.0, 2.0), ValueError, r"got \(\) and \(\)"),
-        ((EIGHT, TEMPLATE), TypeError, "two Runs or two arrays, not one of each"),
+        (
+            (EIGHT, make_runs("a", EIGHT)),
+            TypeError,
+            "two Runs or two arrays, not one of each",
+        ),
         (
             (EIGHT, np.where(EIGHT == 3, np.nan, EIGHT)),
             ValueError,

@@ -29,10 +29,13 @@ recurrent networks, little for a CNN, whose convolutions take as long side by si
 in turn. Arms in parallel processes come on top. ``benchmarks/replicates.py`` measures
 it on your machine.
 
-**What loops**: a network or layer with parameters, hooks or random numbers of its own
-that is not in ``_BATCHED``; recurrent layers with projections, embeddings with
-``padding_idx``, ``max_norm`` or ``sparse``; convolutional and recurrent parts in one
-network, when a layer between them cannot tell where its features are.
+**What loops**: a layer marked ``_in_turn`` there (ghost batch norm, batch
+renormalization, DropConnect, alpha dropout, RReLU) loops over the seeds by itself, and
+the layers around it do not. All seeds are trained one after another if a network or
+layer has parameters, hooks or random numbers of its own and is not in ``_BATCHED``; if
+there are recurrent layers with projections, or embeddings with ``padding_idx``,
+``max_norm`` or ``sparse``; or convolutional and recurrent parts in one network, with a
+layer between them that cannot tell where its features are.
 """
 
 import copy
@@ -50,6 +53,7 @@ import torch
 import torch.nn.functional as F
 from scipy.special import stdtr, stdtrit
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 import dropnorm.nn
@@ -64,8 +68,7 @@ __all__ = [
     "train_one",
 ]
 
-_TEST_METRICS = ("test_error", "test_nll", "test_ece")
-# What `compare` accepts of two `Runs`, with units.
+# What `compare` accepts of two `Runs`, with units; the targets' unit is not known.
 _UNITS = {
     "test_error": "%",
     "test_nll": "nats",
@@ -74,19 +77,23 @@ _UNITS = {
     "train_nll": "nats",
     "val_error": "%",
     "val_nll": "nats",
+    "test_mse": None,
+    "train_mse": None,
+    "val_mse": None,
 }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every arm is trained, on the cross-entropy of its logits.
+    """How every arm is trained.
 
     Parameters
     ----------
     epochs : int
         Passes over the training part.
-    batch_size : int
-        Examples per step; the last batch of an epoch may be smaller.
+    batch_size : int or function
+        Examples per step; the last batch of an epoch may be smaller. A function takes
+        the epoch, counted from 1, and returns the size for it.
     optimizer : function
         Takes a list of parameters, returns a ``torch.optim.Optimizer``. If it treats
         every number by itself (SGD, Adam, RMSprop …) the seeds are trained at once;
@@ -95,6 +102,19 @@ class Recipe:
     eval_every : int or None
         Epochs between two entries of `Runs.history`. The last epoch always has one;
         with 0 or None only that.
+    loss : {"cross_entropy", "mse"}
+        "cross_entropy" of logits and integer labels, or for regression the mean
+        squared error, over examples and outputs.
+    schedule : function or None
+        Takes the optimizer, returns a ``torch.optim.lr_scheduler.LRScheduler``, whose
+        ``step()`` is called after every step of the optimizer, not every epoch.
+    before_step : function or None
+        Called as ``before_step(step, network)`` before every step, with the number of
+        steps taken so far and the network in training mode: to let a dropout rate
+        depend on time, say, by ``layer.p = ...`` for its layers in
+        ``network.modules()``. The network may be that of all seeds (see the top of
+        this module), so leave alone what differs between seeds. What the first call
+        does is verified, what later ones do is not.
 
     Raises
     ------
@@ -103,13 +123,17 @@ class Recipe:
     """
 
     epochs: int
-    batch_size: int
+    batch_size: int | Callable
     optimizer: Callable
     eval_every: int | None = 10
+    loss: str = "cross_entropy"
+    schedule: Callable | None = None
+    before_step: Callable | None = None
 
     def __post_init__(self):
         _check_integer("epochs", self.epochs, at_least=1)
-        _check_integer("batch_size", self.batch_size, at_least=1)
+        if not callable(self.batch_size):
+            _check_integer("batch_size", self.batch_size, at_least=1)
         if self.eval_every is not None:
             _check_integer("eval_every", self.eval_every, at_least=0)
         if not callable(self.optimizer):
@@ -117,11 +141,36 @@ class Recipe:
                 "optimizer must be a function of a list of parameters, "
                 f"got {type(self.optimizer).__name__}"
             )
+        if self.loss not in _LOSSES:
+            raise ValueError(f"loss must be one of {[*_LOSSES]}, got {self.loss!r}")
+        for name in ("schedule", "before_step"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise TypeError(
+                    f"{name} must be a function or None, got {type(value).__name__}"
+                )
+
+    def _batch_size(self, epoch):
+        if not callable(self.batch_size):
+            return self.batch_size
+        size = self.batch_size(epoch)
+        _check_integer(f"batch_size of epoch {epoch}", size, at_least=1)
+        return int(size)
+
+
+def _metric(name, text):
+    return property(lambda runs: runs._value(name), doc=f"(S,) {text}.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Runs:
-    """The S trained seeds of one arm. Errors are in per cent, likelihoods in nats.
+    """The S trained seeds of one arm.
+
+    Metrics are those of the evaluation mode after the last step. With
+    ``loss="cross_entropy"`` they are the percentage of misclassified examples
+    (``error``), the mean negative log-likelihood in nats (``nll``) and of the test part
+    the expected calibration error in per cent (``ece``); with ``loss="mse"`` the mean
+    squared error (``mse``).
 
     Attributes
     ----------
@@ -129,54 +178,45 @@ class Runs:
         The arm's name.
     seeds : tuple of int
         In the order of all arrays below.
-    test_error, test_nll, test_ece : ndarray of shape (S,)
-        Misclassified test examples, mean negative log-likelihood and expected
-        calibration error, in evaluation mode after the last step.
     history : dict of ndarray
         ``epoch`` (T,); ``batch_loss`` (T, S), the training-mode loss averaged over
         the examples seen since the previous entry; and in evaluation mode
-        ``train_nll``, ``train_error``, ``val_nll``, ``val_error`` (T, S). Without
-        validation rows the last two are absent. The test part never is in here, so
-        that nobody can choose by it.
+        ``train_nll``, ``train_error``, ``val_nll``, ``val_error``, or ``train_mse``
+        and ``val_mse`` (T, S). Without validation rows those are absent. The test part
+        never is in here, so that nobody can choose by it.
     looped : str
         Why the seeds were trained one after another; empty if they were not.
     """
 
     name: str
     seeds: tuple
-    test_error: np.ndarray
-    test_nll: np.ndarray
-    test_ece: np.ndarray
     history: dict
     looped: str
+    _test: dict  # metric -> array (S,)
     _states: dict  # name in the state_dict -> array (S, ...)
     _dtype: torch.dtype
     _factory: Callable | None
 
-    @property
-    def train_error(self):
-        """(S,) misclassified training examples at the end, in per cent."""
-        return self._last("train_error")
+    test_error = _metric("test_error", "misclassified test examples in per cent")
+    test_nll = _metric("test_nll", "negative log-likelihood of the test part, in nats")
+    test_ece = _metric("test_ece", "calibration error of the test part, in per cent")
+    test_mse = _metric("test_mse", "mean squared error of the test part")
+    train_error = _metric("train_error", "misclassified training examples in per cent")
+    train_nll = _metric("train_nll", "negative log-likelihood of the training part")
+    train_mse = _metric("train_mse", "mean squared error of the training part")
+    val_error = _metric("val_error", "misclassified validation examples in per cent")
+    val_nll = _metric("val_nll", "negative log-likelihood of the validation part")
+    val_mse = _metric("val_mse", "mean squared error of the validation part")
 
-    @property
-    def train_nll(self):
-        """(S,) mean negative log-likelihood of the training part at the end."""
-        return self._last("train_nll")
-
-    @property
-    def val_error(self):
-        """(S,) misclassified validation examples at the end, in per cent."""
-        return self._last("val_error")
-
-    @property
-    def val_nll(self):
-        """(S,) mean negative log-likelihood of the validation part at the end."""
-        return self._last("val_nll")
-
-    def _last(self, metric):
-        if metric not in self.history:
+    def _value(self, metric):
+        last = {name: values[-1] for name, values in self.history.items()}
+        values = {**last, **self._test}
+        if metric in values:
+            return values[metric]
+        if metric.replace("val_", "train_") in values:
             raise ValueError(f"no {metric}: the validation part had no rows")
-        return self.history[metric][-1]
+        names = ", ".join(name for name in values if name in _UNITS)
+        raise ValueError(f"no {metric}: the recipe's loss gives {names}")
 
     def model(self, seed):
         """A new ordinary module with that seed's weights, in evaluation mode."""
@@ -208,13 +248,14 @@ def train(arms, data, recipe, seeds=range(10)):
     ----------
     arms : dict of str to function
         Each function builds a new module, which maps (N, C, ...), or sequences
-        (N, T, C), to logits (N, K).
+        (N, T, C), to logits or other outputs (N, K).
     data : function
         Takes a seed, returns an object with the attributes x_train, y_train, x_val,
         y_val, x_test, y_test: inputs (N, C, ...) or (N, T, C), which become numbers
         of the default dtype (for tokens the module calls ``.long()``), and integer
-        labels (N,). Called once per seed. All seeds need equal shapes; the validation
-        part may have no rows.
+        labels (N,). With the loss "mse", instead of labels, targets (N, K) of what the
+        module returns, or (N,) if K = 1. Called once per seed. All seeds need equal
+        shapes; the validation part may have no rows.
     recipe : Recipe
     seeds : iterable of int
         Different, not negative.
@@ -251,7 +292,7 @@ def train(arms, data, recipe, seeds=range(10)):
 
     dtype = torch.get_default_dtype()
     with _isolated(dtype):
-        split = _stack([data(seed) for seed in seeds], seeds)
+        split = _stack([data(seed) for seed in seeds], seeds, recipe.loss)
     # "c": workers share large arrays instead of receiving copies.
     parallel = joblib.Parallel(jobs, mmap_mode="c", return_as="generator")
     results = parallel(
@@ -284,11 +325,13 @@ def train_one(factory, split, recipe, seed):
     Runs
         With this one seed.
     """
-    split = _stack([split], [seed])
+    split = _stack([split], [seed], recipe.loss)
     with _isolated(torch.get_default_dtype()):
         _set_seed(seed)
         model = factory()
         optimizer = _build_optimizer(recipe, model)
+        schedule = _build_schedule(recipe, optimizer)
+        loss_of_one = _LOSSES[recipe.loss].of_one
         order = _batch_order(seed)
         log = _Log(recipe, split)
         x, y = split.part("train")
@@ -296,11 +339,15 @@ def train_one(factory, split, recipe, seed):
         for epoch in range(1, recipe.epochs + 1):
             model.train()
             rows = torch.from_numpy(order.permutation(len(y)))
-            for batch in rows.split(recipe.batch_size):
-                loss = F.cross_entropy(model(x[batch]), y[batch])
+            for batch in rows.split(recipe._batch_size(epoch)):
+                if recipe.before_step is not None:
+                    recipe.before_step(log.steps, model)
+                loss = loss_of_one(model(x[batch]), y[batch])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                if schedule is not None:
+                    schedule.step()
                 log.add(loss, len(batch))
             log.end_epoch(epoch, model)
         return log.runs("one seed", (seed,), model, factory)
@@ -309,17 +356,23 @@ def train_one(factory, split, recipe, seed):
 def _train_together(name, network, split, recipe, seeds):
     """The loop of `train_one` for all seeds, with a column of ``rows`` for each."""
     optimizer = _build_optimizer(recipe, network, fused=True)
+    schedule = _build_schedule(recipe, optimizer)
+    loss_of_each = _LOSSES[recipe.loss].of_each
     orders = [_batch_order(seed) for seed in seeds]
     log = _Log(recipe, split)
     x, y = split.part("train")
     for epoch in range(1, recipe.epochs + 1):
         network.train()
         rows = np.stack([order.permutation(len(y)) for order in orders], axis=1)
-        for batch in torch.from_numpy(rows).split(recipe.batch_size):
-            losses = _losses(_logits(network, _take(x, batch)), y.gather(0, batch))
+        for batch in torch.from_numpy(rows).split(recipe._batch_size(epoch)):
+            if recipe.before_step is not None:
+                recipe.before_step(log.steps, network)
+            losses = loss_of_each(_outputs(network, _take(x, batch)), _take(y, batch))
             optimizer.zero_grad()
             losses.sum().backward()  # each seed's parameters occur in one term only
             optimizer.step()
+            if schedule is not None:
+                schedule.step()
             log.add(losses, len(batch))
         log.end_epoch(epoch, network)
     return log.runs(name, seeds, network, None)
@@ -339,11 +392,13 @@ def _train_arm(name, factory, split, recipe, seeds, dtype):
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
+            n = len(split.y_train)
+            sizes = [recipe._batch_size(e) for e in range(1, recipe.epochs + 1)]
+            size = min(sizes, key=lambda size: n % size or size)  # the last batch's
             raise ValueError(
                 f"batch norm met a batch of one value per channel: choose a batch_size "
-                f"other than {recipe.batch_size}, which leaves "
-                f"{len(split.y_train) % recipe.batch_size} of {len(split.y_train)} "
-                "training examples to the last batch"
+                f"other than {size}, which leaves {n % size} of {n} training examples "
+                "to the last batch"
             ) from error
         return _merge(name, runs, looped)
 
@@ -354,6 +409,11 @@ def _joint_network(factory, split, recipe, seeds):
     for seed_axis in (1, -1):
         models, states = _build_models(factory, seeds)
         try:
+            if recipe.before_step is not None:  # also what it may later bring back
+                as_built = replace(recipe, before_step=None)
+                trial = _join(models, states, seed_axis)
+                _verify(trial, models, states, split, as_built, seeds)
+                models, states = _build_models(factory, seeds)
             network = _join(models, states, seed_axis)
             trial = _join(models, states, seed_axis)
             _verify(trial, models, states, split, recipe, seeds)
@@ -401,6 +461,20 @@ def _build_optimizer(recipe, model, fused=False):
     return optimizer
 
 
+def _build_schedule(recipe, optimizer):
+    if recipe.schedule is None:
+        return None
+    schedule = recipe.schedule(optimizer)
+    if not isinstance(schedule, LRScheduler):
+        raise TypeError(
+            "the recipe's schedule must return a torch.optim.lr_scheduler.LRScheduler, "
+            f"got {type(schedule).__name__}"
+        )
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise ValueError("ReduceLROnPlateau needs a metric at each step of a schedule")
+    return schedule
+
+
 def _batch_order(seed):
     # Not default_rng(seed): that one splits the data.
     return np.random.default_rng([seed, 1])
@@ -413,15 +487,10 @@ def _take(x, rows):
     return x.flatten(0, 1).index_select(0, flat).unflatten(0, rows.shape)
 
 
-def _logits(network, x):
+def _outputs(network, x):
     """(N, S, C, ...) to (N, S, K), by the network of S seeds or, if S = 1, of one."""
     joint = _side_by_side(x.movedim(1, 0), getattr(network, "seed_axis", 1))
     return network(joint).unflatten(1, (x.shape[1], -1))
-
-
-def _losses(logits, y):
-    """Each seed's mean cross-entropy: logits (N, S, K) and labels (N, S) to (S,)."""
-    return F.cross_entropy(logits.movedim(1, 2), y, reduction="none").mean(0)
 
 
 # The joint network -----------------------------------------------------------------
@@ -602,17 +671,23 @@ class _Recurrent(nn.Module):
         parts = state if n_parts == 2 else [state]
         return [_seeds_first(part, len(x), -1).transpose(0, 1) for part in parts]
 
+    def _state_mask(self, x):
+        """What multiplies the state wherever it meets ``weight_h``, if anything."""
+        return None
+
     def _scan(self, x, weight_x, bias_x, weight_h, bias_h, state):
+        mask = self._state_mask(x)
         if self.bias:
             inputs = torch.baddbmm(bias_x, x.flatten(1, 2), weight_x)
         else:
             inputs = x.flatten(1, 2) @ weight_x
         outputs = []
         for step in inputs.unflatten(1, x.shape[1:3]).unbind(1):
+            h = state[0] if mask is None else mask * state[0]
             if self.bias:
-                recurrent = torch.baddbmm(bias_h, state[0], weight_h)
+                recurrent = torch.baddbmm(bias_h, h, weight_h)
             else:
-                recurrent = state[0] @ weight_h
+                recurrent = h @ weight_h
             state = self._cell(step, recurrent, state)
             outputs.append(state[0])
         return torch.stack(outputs, dim=1), state
@@ -639,6 +714,36 @@ class _LSTM(_Recurrent, nn.LSTM):
         i, f, g, o = (step + recurrent).chunk(4, dim=2)
         c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
         return [torch.sigmoid(o) * torch.tanh(c), c]
+
+
+class _Variational(_Recurrent):
+    def _state_mask(self, x):
+        if not self.training or self.p == 0:
+            return None
+        if self.batch_first:
+            x = x.transpose(1, 2)
+        draws = zip(x, self.generators, strict=True)
+        return torch.stack([self.sample(part, generator) for part, generator in draws])
+
+
+class _VariationalGRU(_Variational, _GRU, dropnorm.nn.VariationalGRU):
+    pass
+
+
+class _VariationalLSTM(_Variational, _LSTM, dropnorm.nn.VariationalLSTM):
+    pass
+
+
+def _noise(kind):
+    """A batched form of a layer that multiplies its input by what `sample` draws."""
+
+    def sample(self, x, generator=None):
+        parts = _seeds_first(x, len(self.generators), self.seed_axis)
+        draws = zip(parts, self.generators, strict=True)
+        masks = torch.stack([kind.sample(self, *draw) for draw in draws])
+        return _side_by_side(masks.expand_as(parts), self.seed_axis)
+
+    return type(f"_{kind.__name__}", (kind,), {"sample": sample})
 
 
 def _in_turn(kind):
@@ -726,20 +831,19 @@ _BATCHED = {
     nn.AlphaDropout: _in_turn(nn.AlphaDropout),
     nn.FeatureAlphaDropout: _in_turn(nn.FeatureAlphaDropout),
     nn.RReLU: _in_turn(nn.RReLU),
+    dropnorm.nn.BatchRenorm1d: _in_turn(dropnorm.nn.BatchRenorm1d),
+    dropnorm.nn.BatchRenorm2d: _in_turn(dropnorm.nn.BatchRenorm2d),
+    dropnorm.nn.DropBlock2d: _noise(dropnorm.nn.DropBlock2d),
+    dropnorm.nn.DropConnectLinear: _in_turn(dropnorm.nn.DropConnectLinear),
+    dropnorm.nn.GaussianDropout: _noise(dropnorm.nn.GaussianDropout),
+    dropnorm.nn.GhostBatchNorm1d: _in_turn(dropnorm.nn.GhostBatchNorm1d),
+    dropnorm.nn.GhostBatchNorm2d: _in_turn(dropnorm.nn.GhostBatchNorm2d),
+    dropnorm.nn.OriginalDropout: _noise(dropnorm.nn.OriginalDropout),
+    dropnorm.nn.StochasticDepth: _noise(dropnorm.nn.StochasticDepth),
+    dropnorm.nn.VariationalDropout: _noise(dropnorm.nn.VariationalDropout),
+    dropnorm.nn.VariationalGRU: _VariationalGRU,
+    dropnorm.nn.VariationalLSTM: _VariationalLSTM,
 }
-for _kind in (
-    dropnorm.nn.BatchRenorm1d,
-    dropnorm.nn.BatchRenorm2d,
-    dropnorm.nn.DropBlock2d,
-    dropnorm.nn.DropConnectLinear,
-    dropnorm.nn.GaussianDropout,
-    dropnorm.nn.GhostBatchNorm1d,
-    dropnorm.nn.GhostBatchNorm2d,
-    dropnorm.nn.OriginalDropout,
-    dropnorm.nn.StochasticDepth,
-    dropnorm.nn.VariationalDropout,
-):
-    _BATCHED[_kind] = _in_turn(_kind)
 
 
 def _join(models, states, seed_axis):
@@ -786,19 +890,23 @@ def _verify(trial, models, states, split, recipe, seeds):
     kind = type(models[0]).__name__
     x, y = split.part("train")
     orders = [_batch_order(seed).permutation(len(y)) for seed in seeds]
-    rows = torch.from_numpy(np.stack(orders, axis=1))[: recipe.batch_size]
-    x, y = _take(x, rows), y.gather(0, rows)
+    rows = torch.from_numpy(np.stack(orders, axis=1))[: recipe._batch_size(1)]
+    x, y = _take(x, rows), _take(y, rows)
     alone = x.unbind(1), y.unbind(1)
+    loss = _LOSSES[recipe.loss]
+    before_step = recipe.before_step or (lambda step, network: None)
 
     undrawn = _random_states()
-    losses = _losses(_logits(trial.train(), x), y)
+    before_step(0, trial.train())
+    losses = loss.of_each(_outputs(trial, x), y)
     losses.sum().backward()
     if _random_states() != undrawn:
         raise _CannotJoinError(f"{kind} draws random numbers in a way of its own")
     losses_alone = []
     for model, state, *batch in zip(models, states, *alone, strict=True):
         torch.set_rng_state(state)
-        losses_alone.append(F.cross_entropy(model.train()(batch[0]), batch[1]))
+        before_step(0, model.train())
+        losses_alone.append(loss.of_one(model(batch[0]), batch[1]))
         losses_alone[-1].backward()
     used, *used_alone = (
         [p for p in model.parameters() if p.grad is not None]
@@ -823,12 +931,12 @@ def _verify(trial, models, states, split, recipe, seeds):
     # Buffers need no look of their own: evaluation uses them.
     with torch.no_grad():
         undrawn = _random_states()
-        logits = _logits(trial.eval(), x)
+        outputs = _outputs(trial.eval(), x)
         drawn = _random_states() != undrawn
-        logits_alone = [
+        outputs_alone = [
             model.eval()(x) for model, x in zip(models, alone[0], strict=True)
         ]
-    if drawn or not _close([logits], [torch.stack(logits_alone, dim=1)]):
+    if drawn or not _close([outputs], [torch.stack(outputs_alone, dim=1)]):
         raise _CannotJoinError(f"{kind} then computes other outputs in evaluation mode")
 
 
@@ -846,7 +954,7 @@ def _close(values, references):
 
 
 class _Split(NamedTuple):
-    """The splits of all S seeds: inputs (n, S, C, ...) and labels (n, S)."""
+    """Of all S seeds: inputs (n, S, C, ...), labels (n, S) or targets (n, S, K)."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -863,9 +971,10 @@ class _Split(NamedTuple):
         return _Split(*(array[:, s] for array in self))
 
 
-def _stack(splits, seeds):
+def _stack(splits, seeds, loss):
     """Check the splits of all seeds, and put them into one `_Split`."""
-    dtypes = {"x": torch.empty(0).numpy().dtype, "y": np.int64}
+    default = torch.empty(0).numpy().dtype
+    dtypes = {"x": default, "y": np.int64 if loss == "cross_entropy" else default}
     stacked = {}
     for name in _Split._fields:
         arrays = [np.asarray(getattr(split, name)) for split in splits]
@@ -879,13 +988,18 @@ def _stack(splits, seeds):
         if name[0] == "x" and first.ndim < 2:
             raise ValueError(f"{name} must be of shape (N, C, ...), got {first.shape}")
         if name[0] == "y":
-            inputs = stacked["x" + name[1:]]
-            if first.shape != inputs.shape[:1]:
-                raise ValueError(
-                    f"{name} must be of shape ({len(inputs)},), got {first.shape}"
-                )
-            if first.dtype.kind not in "iu" or (first.size and first.min() < 0):
+            n, regression = len(stacked["x" + name[1:]]), loss == "mse"
+            if first.shape[:1] != (n,) or first.ndim > 1 + regression:
+                shapes = f"({n},) or ({n}, K)" if regression else f"({n},)"
+                raise ValueError(f"{name} must be of shape {shapes}, got {first.shape}")
+            if regression and first.dtype.kind not in "iuf":
+                raise ValueError(f"{name} must hold numbers, got {first.dtype}")
+            if not regression and (
+                first.dtype.kind not in "iu" or (first.size and first.min() < 0)
+            ):
                 raise ValueError(f"{name} must hold integers from 0, got {first.dtype}")
+            if regression and first.ndim == 1:
+                arrays = [array[:, np.newaxis] for array in arrays]
         if not len(first) and not name.endswith("val"):
             raise ValueError(f"{name} must have at least one row")
         stacked[name] = np.stack(arrays, axis=1).astype(dtypes[name[0]])
@@ -898,11 +1012,12 @@ class _Log:
     def __init__(self, recipe, split):
         self.recipe, self.split = recipe, split
         self.history = defaultdict(list)
-        self.loss, self.examples = 0.0, 0
+        self.loss, self.examples, self.steps = 0.0, 0, 0
 
     def add(self, losses, examples):
         self.loss = self.loss + losses.detach() * examples
         self.examples += examples
+        self.steps += 1
 
     def end_epoch(self, epoch, network):
         every = self.recipe.eval_every
@@ -914,14 +1029,17 @@ class _Log:
         for part in ("train", "val"):
             x, y = self.split.part(part)
             if len(y):
-                nll, error, _ = _scores(network, x, y)
-                self.history[f"{part}_nll"].append(nll)
-                self.history[f"{part}_error"].append(error)
+                for score, values in self._scores(network, x, y).items():
+                    self.history[f"{part}_{score}"].append(values)
+
+    def _scores(self, network, x, y, final=False):
+        outputs = _evaluate(network, x)
+        return _LOSSES[self.recipe.loss].scores(outputs, y, final)
 
     def runs(self, name, seeds, network, factory):
-        nll, error, log_p = _scores(network, *self.split.part("test"))
-        p, y = log_p.exp().numpy(), self.split.y_test
-        ece = [expected_calibration_error(p[:, s], y[:, s]) for s in range(len(seeds))]
+        x, y = self.split.part("test")
+        scores = self._scores(network, x, y, final=True)
+        test = {f"test_{score}": values for score, values in scores.items()}
         states = {
             key: value.unflatten(0, (len(seeds), -1)).numpy()
             if value.ndim
@@ -930,20 +1048,57 @@ class _Log:
         }
         history = {key: np.array(values) for key, values in self.history.items()}
         dtype = torch.get_default_dtype()
-        return Runs(
-            name, seeds, error, nll, np.array(ece), history, "", states, dtype, factory
-        )
+        return Runs(name, seeds, history, "", test, states, dtype, factory)
 
 
 @torch.no_grad()
-def _scores(network, x, y):
-    """Evaluation mode: each seed's likelihood and error (S,), log p of (n, S, K)."""
+def _evaluate(network, x):
+    """Outputs (n, S, K) in evaluation mode for inputs (n, S, C, ...)."""
     network.eval()
     pieces = x.tensor_split(-(-len(x) // 128))
-    log_p = torch.cat([_logits(network, piece) for piece in pieces]).log_softmax(2)
+    return torch.cat([_outputs(network, piece) for piece in pieces])
+
+
+def _cross_entropies(logits, y):
+    return F.cross_entropy(logits.movedim(1, 2), y, reduction="none").mean(0)
+
+
+def _classification_scores(logits, y, final):
+    log_p = logits.log_softmax(2)
     nll = -log_p.gather(2, y.unsqueeze(2)).squeeze(2).mean(0)
     error = 100 * (log_p.argmax(2) != y).to(log_p.dtype).mean(0)
-    return nll.numpy(), error.numpy(), log_p
+    scores = {"nll": nll.numpy(), "error": error.numpy()}
+    if final:
+        pairs = zip(log_p.exp().unbind(1), y.unbind(1), strict=True)
+        scores["ece"] = np.array(
+            [expected_calibration_error(p.numpy(), y.numpy()) for p, y in pairs]
+        )
+    return scores
+
+
+def _squared_errors(outputs, targets):
+    if outputs.shape != targets.shape:  # would broadcast
+        raise ValueError(
+            f"the network must map to (N, K) with K = {targets.shape[-1]} as the "
+            f"targets have, but a batch of {len(targets)} became {(*outputs.shape,)}"
+        )
+    return (outputs - targets).square().mean((0, -1))
+
+
+def _regression_scores(outputs, targets, final):
+    return {"mse": _squared_errors(outputs, targets).numpy()}
+
+
+class _Loss(NamedTuple):
+    of_one: Callable  # the mean over a batch: outputs (N, K) to a number
+    of_each: Callable  # the same for each seed: (N, S, K) to (S,)
+    scores: Callable  # name -> (S,); after the last step, some more
+
+
+_LOSSES = {
+    "cross_entropy": _Loss(F.cross_entropy, _cross_entropies, _classification_scores),
+    "mse": _Loss(_squared_errors, _squared_errors, _regression_scores),
+}
 
 
 def expected_calibration_error(probabilities, labels, bins=15):
@@ -989,9 +1144,9 @@ def _merge(name, runs, looped):
         looped=looped,
         seeds=tuple(seed for run in runs for seed in run.seeds),
         history={**history, "epoch": runs[0].history["epoch"]},
+        _test=along(0, [run._test for run in runs]),
         _states=along(0, [run._states for run in runs]),
         _factory=None,
-        **along(0, [{n: getattr(run, n) for n in _TEST_METRICS} for run in runs]),
     )
 
 
@@ -1036,7 +1191,7 @@ class Comparison:
     def label(self):
         """The metric in words, with its unit, as for an axis."""
         words = self.metric.replace("_", " ")
-        for acronym in ("nll", "ece"):
+        for acronym in ("nll", "ece", "mse"):
             words = words.replace(acronym, acronym.upper())
         unit = _UNITS.get(self.metric)
         return f"{words} [{unit}]" if unit else words
@@ -1065,8 +1220,8 @@ def compare(treatment, control, metric="difference", names=("treatment", "contro
     treatment, control : Runs, or array_like of shape (n,)
         Of the same seeds, at least 8, in the same order.
     metric : str
-        Of `Runs`: test_error, test_nll, test_ece, train_error, train_nll, val_error
-        or val_nll. Of arrays: any text that says what they hold.
+        Of `Runs`: test_error, test_nll, test_ece, test_mse, and all but the third with
+        train or val for test. Of arrays: any text that says what they hold.
     names : pair of str
         What to call two arrays; `Runs` have names.
 
