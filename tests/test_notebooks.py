@@ -198,15 +198,17 @@ def test_claims_are_ids_of_the_audit(cells):
             assert re.fullmatch(r"S[0-4]-[A-Z]\d+(\.\d+)?", claim), cell.id
 
 
-def test_code_quoted_from_the_package_is_the_packages():
-    """The chapter prints dropout's two functions without their docstrings."""
-    path = ROOT / "book" / "dropout" / "layer.ipynb"
+@pytest.mark.parametrize("chapter", ["dropout/layer", "foundations/networks"])
+def test_code_quoted_from_the_package_is_the_packages(chapter):
+    """Each of these chapters prints a layer's two functions without docstrings."""
+    path = ROOT / "book" / f"{chapter}.ipynb"
     (text,) = (
         cell.source
         for cell in markdown(nbformat.read(path, as_version=4).cells)
         if "from the package:" in cell.source
     )
     quoted = ast.parse(re.search(r"^```python\n(.*?)^```", text, re.M | re.S)[1])
+    assert len(quoted.body) == 2
     for function in quoted.body:
         tree = ast.parse(inspect.getsource(getattr(layers, function.name))).body[0]
         del tree.body[0]  # the docstring
