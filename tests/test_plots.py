@@ -123,6 +123,14 @@ def test_curves_show_every_seed_and_the_mean(shown):
     assert any(np.array_equal(data, values.mean(axis=1)) for data in drawn)
 
 
+@pytest.mark.parametrize("x", [np.arange(1, 21), np.arange(1, 21) / 10])
+def test_curves_over_integers_have_integer_ticks(shown, x):
+    lines = {"loss": np.ones((20, 2))}
+    plots.curves(x, lines, title="t", xlabel="epoch", ylabel="y", alt="l")
+    ticks = shown[0][0].axes[0].get_xticks()
+    assert (ticks % 1 == 0).all() == (x.dtype == int)
+
+
 def test_grids_write_every_number_and_strike_zeros(shown):
     plots.grids({"x": np.array([[1.25, 0.0], [3.0, -0.5]])}, "title", alt="g", digits=2)
     (ax,) = shown[0][0].axes

@@ -217,5 +217,7 @@ def curves(x, lines, *, title, xlabel, ylabel, alt, yscale="linear"):
             label=name,
         )
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale=yscale)
+    if np.issubdtype(np.asarray(x).dtype, np.integer):
+        ax.xaxis.get_major_locator().set_params(integer=True)  # no epoch 2.5
     ax.legend()
     show(figure, alt)
