@@ -198,7 +198,8 @@ def numbers(values, names):
 def recognize(value, known, otherwise=None):
     """The words for the first of the `known` wrong values (words: value) that fits."""
     for words, wrong in known.items():
-        if np.allclose(value, wrong, rtol=1e-5):
+        fits = np.shape(wrong) in ((), np.shape(value))
+        if fits and np.allclose(value, wrong, rtol=1e-5):
             return words
     return otherwise
 
