@@ -255,7 +255,7 @@ def optimism(simulate, *, seed=0):
             continue
         known = {  # wrong value, unit
             "is that the lowest test error itself?": (lowest, 1),
-            "what is subtracted from what, and is it the lowest test error?": (-gain, 1),
+            "what is subtracted from what, and is it the lowest error?": (-gain, 1),
             "is that the highest test error of all models?": (error - highest, 1),
             "is that how far the highest test error lies above the truth?": (
                 highest - error,

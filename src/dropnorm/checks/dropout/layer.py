@@ -11,6 +11,7 @@ from dropnorm.checks.base import (
     checker,
     number,
     numbers,
+    pure,
     recognize,
 )
 from dropnorm.checks.dropout.masks import (
@@ -381,6 +382,94 @@ def _check_device(layer):
                 "on an input that is not on the CPU the mask still is: what makes "
                 "random numbers on the device of x? (torch.rand_like)"
             ) from None
+
+
+@checker
+def network(cls, *, seed=0):
+    """``cls(n_in, n_hidden, n_out, keep_prob)``: dropout between its two layers.
+
+    The layers are set so that the hidden outputs are x + 1, at least 1, and that the
+    logits give back what the second layer reads: its weight has orthonormal columns.
+    """
+    rng = np.random.default_rng(seed)
+    p = float(rng.choice(RATES))
+    net = call(cls, 40, 40, 60, 1 - p)
+    if not isinstance(net, torch.nn.Module):
+        raise Wrong(f"the class makes a {type(net).__name__}, not a nn.Module")
+    weight, bias = np.linalg.qr(rng.standard_normal((60, 40)))[0], make_input(rng, 60)
+    _set_layer(net, "hidden", np.eye(40), np.ones(40))
+    _set_layer(net, "output", weight, bias)
+    net.to(torch.float64)
+    h = 1 + rng.random((100, 40))
+
+    def run(h, when):
+        def logits(x):
+            z = call(net, torch.from_numpy(x), when=when)
+            if not isinstance(z, torch.Tensor):
+                raise Wrong(f"{when} the output is a {type(z).__name__}, not a tensor")
+            return z.detach().numpy()
+
+        z = pure(logits, {"x": h - 1}, when=when)
+        check_array(z, like=np.empty((len(h), 60)), when=when)
+        return z
+
+    net.eval()
+    when = "in evaluation mode"
+    once, again = run(h, when), run(h, when)
+    if not np.array_equal(once, again):
+        raise Wrong(
+            f"{when} two passes differ: does a function such as F.dropout know the "
+            "mode of your module?"
+        )
+    longer = run(2 * h, when)
+    if np.allclose(once, longer):
+        raise Wrong(
+            f"{when} hidden outputs that are twice as long give the same logits: is "
+            "something divided by its length?"
+        )
+    expected = np.maximum(h, 0) @ weight.T + bias
+    if not np.allclose(once, expected):
+        factor = ((once - bias) @ weight / h).mean()
+        raise Wrong(
+            f"{when} the output layer reads {factor:.2f} times the hidden outputs, "
+            "expected 1.00: the inverted form does its scaling in training"
+            if np.allclose((once - bias) @ weight, factor * h)
+            else f"{when} the logits are not W relu(hidden(x)) + b"
+        )
+    if not np.allclose(run(h - 3, when), np.maximum(h - 3, 0) @ weight.T + bias):
+        raise Wrong(f"{when} negative hidden outputs pass: is the ReLU missing?")
+
+    net.train()
+    when = "in training mode"
+    passes = [run(h, when) for _ in range(CALLS)]
+    if any((z == 0).any() for z in passes):
+        raise Wrong(
+            f"{when} some logits are 0: what would a class be that is dropped? The "
+            "loss needs all of them"
+        )
+    read = [(z - bias) @ weight for z in passes]
+    for values in read:
+        values[abs(values) < 1e-9] = 0
+    lengths = np.array([np.linalg.norm(values, axis=1) for values in read])
+    if np.allclose(lengths, lengths[0, 0]):
+        raise Wrong(
+            f"{when} what the output layer reads has the length {lengths[0, 0]:.2f} "
+            "for every example: is it divided by its length?"
+        )
+    if all(values.all() for values in read) and not np.allclose(read[0], read[1]):
+        raise Wrong(
+            f"{when} passes differ, but no hidden output is dropped: is it the input?"
+        )
+    check_masks(read, h, p, 1 / (1 - p))
+
+
+def _set_layer(net, name, weight, bias):
+    layer = getattr(net, name, None)
+    if not isinstance(layer, torch.nn.Linear) or layer.weight.shape != weight.shape:
+        raise Wrong(f"expected a nn.Linear {weight.shape[::-1]} called self.{name}")
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(bias))
 
 
 def _uniform_dropout(decide, scale=lambda p: 1 / (1 - p) if p < 1 else 0.0):

@@ -85,7 +85,7 @@ def _check_rate(keep, x, p):
         return
     question = "what is the random number compared with?"
     sign = np.broadcast_to(x > 0, keep.shape)
-    if not keep[~sign].any():
+    if not sign.all() and not keep[~sign].any():
         question = (
             "and of the negative inputs none: is x multiplied by the random number "
             "before the comparison?"
