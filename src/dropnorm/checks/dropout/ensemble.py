@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import torch
-from scipy.special import expit, xlogy
+from scipy.special import expit, log_expit, xlogy
 from torch import nn
 
 from dropnorm.checks.base import (
@@ -77,8 +77,10 @@ def two_means(means, *, seed=0):
     """``means(w, b, x, p)``: arithmetic and normalized geometric mean, all masks."""
     rng = np.random.default_rng(seed)
     n = 5
-    for p in rng.permutation([0.2, 0.3, 0.7]):
-        w, x, b = rng.standard_normal(n), 2 * rng.standard_normal(n), rng.normal()
+    for p in rng.permutation([0.2, 0.3, 0.6]):
+        # Of a moderate size, so that no probability is rounded to 1.
+        w, x = (rng.uniform(0.5, 1, n) * rng.choice([-1, 1], n) for _ in "wx")
+        b = rng.uniform(0.5, 1)
         when = f"at p = {p}"
         result = pure(means, {"w": w, "b": np.array(b), "x": x}, float(p), when=when)
         names = ["arithmetic", "geometric"]
@@ -89,11 +91,11 @@ def two_means(means, *, seed=0):
         r = np.array(list(itertools.product([0, 1], repeat=n)))
 
         def both(p, scale, weights=None, r=r, w=w, x=x, b=b):
-            P = expit((r * scale * x) @ w + b)
+            z = (r * scale * x) @ w + b
             pi = np.prod(np.where(r == 1, 1 - p, p), axis=1)
             pi = pi if weights is None else weights
-            one, zero = np.exp(pi @ np.log(P)), np.exp(pi @ np.log1p(-P))
-            return pi @ P, one / (one + zero), one
+            one, zero = np.exp(pi @ log_expit(z)), np.exp(pi @ log_expit(-z))
+            return pi @ expit(z), one / (one + zero), one
 
         equal = np.full(len(r), 1 / len(r))
         right = both(p, 1 / (1 - p))
@@ -180,7 +182,7 @@ def mc_predict(predict, *, seed=0):
             if start != "mixed"
             else ("with some modules in training and some in evaluation mode")
         )
-        result, rows = _count_rows(model, predict, x, passes, when)
+        result, rows, modes_inside = _watch(model, predict, x, passes, when)
         if any(
             not torch.equal(a, b) for a, b in zip(buffers, model.buffers(), strict=True)
         ):
@@ -203,6 +205,16 @@ def mc_predict(predict, *, seed=0):
             )
         if np.allclose(result, without):
             raise Wrong(f"{when} nothing is dropped: in which mode are the nn.Dropout?")
+        for module, training in modes_inside:
+            if isinstance(module, nn.Dropout) and not training:
+                raise Wrong(
+                    f"{when} a nn.Dropout drops nothing: are those inside other "
+                    "modules found?"
+                )
+            if isinstance(module, nn.BatchNorm1d) and training:
+                raise Wrong(
+                    f"{when} batch norm is in training mode and mixes the examples"
+                )
         if rows != passes * n:
             raise Wrong(
                 f"{when} the model sees {rows} examples, expected {passes} passes over "
@@ -218,21 +230,28 @@ def mc_predict(predict, *, seed=0):
             )
         raise Wrong(
             f"{when} the mean probabilities are off by up to "
-            f"{abs(result - mean).max():.3f}, more than chance explains: are all "
-            "nn.Dropout modules, and nothing else, in training mode?"
+            f"{abs(result - mean).max():.3f}, more than chance explains: is it the "
+            "mean over all passes?"
         )
 
 
-def _count_rows(model, predict, x, passes, when):
-    """The answer's tensor, and how many rows went through the model for it."""
-    rows = []
-    hook = model[0].register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+def _watch(model, predict, x, passes, when):
+    """The answer's tensor, how many rows it took, and modules with modes."""
+    rows, modes = [], set()
+
+    def look(module, args):
+        modes.add((module, module.training))
+        if module is model[0]:
+            rows.append(len(args[0]))
+
+    hooks = [module.register_forward_pre_hook(look) for module in model.modules()]
     given = torch.from_numpy(x.copy())
     try:
         result = call(predict, model, given, passes, when=when)
         grad = torch.is_grad_enabled()
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
         torch.set_grad_enabled(True)
     if not grad:
         raise Wrong("afterwards gradients are switched off: is that undone?")
@@ -247,7 +266,7 @@ def _count_rows(model, predict, x, passes, when):
         )
     if not torch.isfinite(result).all():
         raise Wrong("the result holds values that are not finite")
-    return result, sum(rows)
+    return result, sum(rows), modes
 
 
 @checker

@@ -396,10 +396,10 @@ def network(cls, *, seed=0):
     net = call(cls, 40, 40, 60, 1 - p)
     if not isinstance(net, torch.nn.Module):
         raise Wrong(f"the class makes a {type(net).__name__}, not a nn.Module")
+    net.to(torch.float64)
     weight, bias = np.linalg.qr(rng.standard_normal((60, 40)))[0], make_input(rng, 60)
     _set_layer(net, "hidden", np.eye(40), np.ones(40))
     _set_layer(net, "output", weight, bias)
-    net.to(torch.float64)
     h = 1 + rng.random((100, 40))
 
     def run(h, when):
