@@ -190,7 +190,10 @@ def number(value, name):
 
 def numbers(values, names):
     """A tuple of floats, one for each name."""
-    if not isinstance(values, (tuple, list, np.ndarray)) or len(values) != len(names):
+    several = isinstance(values, (tuple, list)) or (
+        isinstance(values, np.ndarray) and values.ndim > 0
+    )
+    if not several or len(values) != len(names):
         raise Wrong(f"expected {' and '.join(names)}, got {values!r}")
     return tuple(number(v, name) for v, name in zip(values, names, strict=True))
 

@@ -1328,6 +1328,7 @@ WRONG_MEASURES = {
     ),
     "percent": (lambda *a: [100 * a for a in measure_right(*a)], "is it that"),
     "one number": (lambda *a: measure_right(*a)[0], "expected"),
+    "array without axes": (lambda *a: np.array(None), "expected"),
     "raises": (lambda *a: train(*a)[1].x_tset, "AttributeError"),
 }
 
