@@ -223,7 +223,9 @@ def test_code_quoted_from_the_package_is_the_packages(cells):
             assert without_docstrings(quote) == without_docstrings(original)
 
 
-@pytest.mark.parametrize("chapter", ["dropout/layer", "batchnorm/layer"])
+@pytest.mark.parametrize(
+    "chapter", ["dropout/layer", "batchnorm/layer", "batchnorm/backward"]
+)
 def test_quotations_are_found(chapter):
     path = ROOT / "book" / f"{chapter}.ipynb"
     assert list(quoted(nbformat.read(path, as_version=4).cells))
