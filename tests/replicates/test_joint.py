@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from alone import (
+    SEEDS,
     ConvolvedSequence,
     Residual,
     adam,
@@ -23,6 +25,26 @@ from torch import nn
 
 import dropnorm.nn
 from dropnorm.replicates import joint
+
+# Masks
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("shape", [(1,), (7, 5), (64, 33), (2, 3, 4)])
+@pytest.mark.parametrize("as_uniform", [True, False])
+def test_masks_are_those_of_dropout(dtype, shape, as_uniform, monkeypatch):
+    if not as_uniform:  # as on a CPU where PyTorch draws in MKL's way
+        monkeypatch.setattr(joint, "_bernoulli_is_uniform", lambda: False)
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    x = torch.empty(0, dtype=dtype)
+    masks = [joint.inverted_mask(x, shape, p, generators) for p in (0.3, 0.81)]
+    for s, seed in enumerate(SEEDS):
+        torch.manual_seed(seed)
+        for p, mask in zip((0.3, 0.81), masks, strict=True):
+            expected = F.dropout(torch.ones(shape, dtype=dtype), p)
+            assert mask.dtype == dtype and torch.equal(mask[s], expected)
+        assert torch.equal(torch.get_rng_state(), generators[s].get_state())
+
 
 # Layers of matrices
 

@@ -1,6 +1,7 @@
 """One network that computes what the networks of S seeds compute."""
 
 import copy
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,29 @@ def side_by_side(parts, axis):
     if axis == 1:
         return parts.movedim(0, 1).flatten(1, 2)
     return parts.movedim(0, -2).flatten(-2, -1)
+
+
+def inverted_mask(x, shape, p, generators):
+    """What dropout multiplies by, (S, *shape): 0 with probability p, else 1/(1 − p)."""
+    kept = torch.empty(len(generators), *shape, dtype=torch.float64)
+    for part, generator in zip(kept, generators, strict=True):
+        if _bernoulli_is_uniform():  # then this takes half the time
+            part.uniform_(generator=generator).lt_(1 - p)
+        else:
+            part.bernoulli_(1 - p, generator=generator)
+    return kept.to(x.dtype).div_(1 - p)
+
+
+@functools.cache
+def _bernoulli_is_uniform():
+    """Whether ``bernoulli_(q)`` is ``uniform_() < q`` in float64, bit for bit.
+
+    It is not where PyTorch leaves it to MKL, as older versions do on Intel's CPUs.
+    """
+    drawn, uniform = torch.empty(2, 99, dtype=torch.float64)
+    drawn.bernoulli_(0.3, generator=torch.Generator().manual_seed(0))
+    uniform.uniform_(generator=torch.Generator().manual_seed(0))
+    return torch.equal(drawn, uniform.lt_(0.3))
 
 
 class _Linear(nn.Linear):
@@ -78,20 +102,18 @@ class _Dropout(nn.Dropout):
     def forward(self, x):
         if not self.training or self.p in (0, 1):
             return super().forward(x)  # draws nothing
-        n_seeds = len(self.generators)
-        parts = seeds_first(x, n_seeds, self.seed_axis)
+        scale = torch.empty_like(x)
+        parts = seeds_first(scale, len(self.generators), self.seed_axis)
         # PyTorch draws a mask in the memory order of its input. A recurrent layer's
         # output has another than its shape says; so may the matrix that _Linear left,
         # but that of a single seed has not.
         order = range(1, parts.ndim)
         if self.seed_axis == -1 and x.ndim > 2:
             order = sorted(order, key=parts.stride, reverse=True)
-        kept = x.new_empty(n_seeds, *(parts.shape[d] for d in order))
-        for mask, generator in zip(kept, self.generators, strict=True):
-            mask.bernoulli_(1 - self.p, generator=generator)
-        kept = kept.movedim(tuple(range(1, parts.ndim)), tuple(order))
-        scale = torch.div(kept, 1 - self.p, out=torch.empty_like(parts))
-        return side_by_side(parts * scale, self.seed_axis)
+        shape = [parts.shape[d] for d in order]
+        mask = inverted_mask(x, shape, self.p, self.generators)
+        parts.copy_(mask.movedim(tuple(range(1, parts.ndim)), tuple(order)))
+        return x * scale
 
 
 class _ChannelDropout(nn.Module):
@@ -101,11 +123,9 @@ class _ChannelDropout(nn.Module):
         if not self.training or self.p in (0, 1):
             return super().forward(x)  # draws nothing
         n_seeds = len(self.generators)
-        kept = x.new_empty(n_seeds, len(x), x.shape[1] // n_seeds)
-        for mask, generator in zip(kept, self.generators, strict=True):
-            mask.bernoulli_(1 - self.p, generator=generator)
-        scale = side_by_side(kept.div_(1 - self.p), 1)
-        return x * scale.reshape(*scale.shape, *[1] * (x.ndim - 2))
+        shape = len(x), x.shape[1] // n_seeds
+        mask = side_by_side(inverted_mask(x, shape, self.p, self.generators), 1)
+        return x * mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
 
 
 class _PReLU(nn.PReLU):
@@ -154,10 +174,7 @@ class _Recurrent(nn.Module):
                 finals.append(final)
             x = torch.cat(outputs, dim=3)
             if self.training and 0 < self.dropout < 1 and layer + 1 < self.num_layers:
-                kept = torch.empty_like(x)
-                for mask, generator in zip(kept, self.generators, strict=True):
-                    mask.bernoulli_(1 - self.dropout, generator=generator)
-                x = x * kept.div_(1 - self.dropout)
+                x = x * inverted_mask(x, x.shape[1:], self.dropout, self.generators)
         y = side_by_side(x, -1)  # (T, N, S·H)
         last = [
             side_by_side(torch.stack(part, dim=1), -1)  # (layers, N, S·H)

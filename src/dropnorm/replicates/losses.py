@@ -10,7 +10,9 @@ from dropnorm.replicates.comparison import expected_calibration_error
 
 
 def _cross_entropies(logits, y):
-    return F.cross_entropy(logits.movedim(1, 2), y, reduction="none").mean(0)
+    # As (S, K, N), the memory order in which a last linear layer leaves them.
+    logits = logits.permute(1, 2, 0)
+    return F.cross_entropy(logits, y.t(), reduction="none").mean(1)
 
 
 def _classification_scores(logits, y, final):

@@ -224,8 +224,7 @@ def _train_together(name, network, split, recipe, seeds):
     x, y = split.part("train")
     for epoch in range(1, recipe.epochs + 1):
         network.train()
-        rows = np.stack([order.permutation(len(y)) for order in orders], axis=1)
-        for batch in torch.from_numpy(rows).split(recipe._batch_size(epoch)):
+        for batch in _shuffled(len(y), orders).split(recipe._batch_size(epoch)):
             if recipe.before_step is not None:
                 recipe.before_step(log.steps, network)
             losses = loss_of_each(_outputs(network, _take(x, batch)), _take(y, batch))
@@ -341,11 +340,15 @@ def _batch_order(seed):
     return np.random.default_rng([seed, 1])
 
 
+def _shuffled(n, orders):
+    """(n, S): the rows of each seed in its next order, counted in (n·S, ...)."""
+    rows = np.stack([order.permutation(n) for order in orders], axis=1)
+    return torch.from_numpy(rows * len(orders) + np.arange(len(orders)))
+
+
 def _take(x, rows):
-    """Row rows[i, s] of seed s: (n, S, C, ...) and (N, S) to (N, S, C, ...)."""
-    n_seeds = rows.shape[1]
-    flat = (rows * n_seeds + torch.arange(n_seeds)).flatten()
-    return x.flatten(0, 1).index_select(0, flat).unflatten(0, rows.shape)
+    """What `_shuffled` says of (n, S, C, ...): for rows (N, S), (N, S, C, ...)."""
+    return x.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
 
 def _outputs(network, x):
@@ -364,8 +367,8 @@ def _verify(trial, models, states, split, recipe, seeds):
     """
     kind = type(models[0]).__name__
     x, y = split.part("train")
-    orders = [_batch_order(seed).permutation(len(y)) for seed in seeds]
-    rows = torch.from_numpy(np.stack(orders, axis=1))[: recipe._batch_size(1)]
+    rows = _shuffled(len(y), [_batch_order(seed) for seed in seeds])
+    rows = rows[: recipe._batch_size(1)]
     x, y = _take(x, rows), _take(y, rows)
     alone = x.unbind(1), y.unbind(1)
     loss = LOSSES[recipe.loss]
