@@ -60,7 +60,10 @@ serve: $(INDEX)
 
 # --- tests ------------------------------------------------------------------
 
-test: lint unit notebooks site
+# Notebooks side by side: each trains in one thread.
+test: lint unit
+	$(MAKE) --jobs=$(JOBS) --no-print-directory notebooks
+	$(MAKE) --no-print-directory site
 
 lint: $(STAMPS)/environment
 	$(BIN)/ruff check .

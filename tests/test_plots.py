@@ -1,5 +1,7 @@
 """Figures: one style, shown once, with an alternative text that says what they show."""
 
+from itertools import pairwise
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -75,15 +77,61 @@ def test_paired_shows_every_seed_interval_and_verdict(shown):
     for c in (LOWER, UNCLEAR):
         for expected in (c.differences, [c.low, c.high], [c.mean]):
             assert any(np.array_equal(data, expected) for data in drawn)
-    title = figure.get_suptitle()
+    title = figure.get_suptitle().replace("\n", " ")
     assert "with: lower" in title and "reversed: no clear difference" in title
     assert f"with {LOWER.mean:+.3g}" in alt and "no clear difference" in alt
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["p = 0.5"],
+        ["on hidden units", "on logits, off at test", "on logits, left on"],
+        ["0.1", "0.2", "0.3", "0.5", "0.7", "0.8", "0.9"],
+        ["Gaussian dropout", "DropConnect", "SpatialDropout", "stochastic depth"],
+    ],
+)
+def test_paired_finds_room_for_every_name(shown, names):
+    plots.paired(
+        [compare(CONTROL + 1, CONTROL, "test_error", (n, "no dropout")) for n in names]
+    )
+    figure = shown[0][0]
+    title = figure.findobj(lambda a: getattr(a, "_text", "").startswith("test error,"))
+    assert title[0].get_window_extent().x1 <= figure.bbox.x1
+    for ax in figure.axes:
+        labels = ax.get_xticklabels()
+        upright = [t.get_window_extent() for t in labels if t.get_rotation() == 0]
+        for one, other in pairwise(upright):
+            assert one.x1 < other.x0
+        assert len({t.get_rotation() for t in labels}) == 1
 
 
 def test_paired_refuses_what_cannot_share_an_axis():
     other = compare(CONTROL, CONTROL, "test_nll", ("with", "without"))
     with pytest.raises(ValueError, match="must share measure and control"):
         plots.paired([LOWER, other])
+
+
+def test_differences_show_every_seed_interval_and_verdict(shown):
+    plots.differences({"error": [LOWER, UNCLEAR], "again": [LOWER, UNCLEAR]}, "title")
+    ((figure, alt),) = shown
+    assert figure.get_suptitle() == "title"
+    for ax in figure.axes:
+        drawn = [line.get_xdata() for line in ax.lines]
+        for c in (LOWER, UNCLEAR):
+            for expected in (c.differences, [c.low, c.high], [c.mean]):
+                assert any(np.array_equal(data, expected) for data in drawn)
+    rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert rows == ["with", "reversed"]
+    assert f"again, with: {LOWER.mean:+.2g}, lower" in alt and "without" in alt
+
+
+def test_differences_refuses_panels_that_do_not_match():
+    with pytest.raises(ValueError, match=r"treatments \['with'\], got \['reversed'\]"):
+        plots.differences({"a": [LOWER], "b": [UNCLEAR]}, "title")
+    other = compare(CONTROL, CONTROL, "test_error", ("with", "something else"))
+    with pytest.raises(ValueError, match="must share their control, got"):
+        plots.differences({"a": [LOWER], "b": [other]}, "title")
 
 
 def test_curves_show_every_seed_and_the_mean(shown):
@@ -95,6 +143,14 @@ def test_curves_show_every_seed_and_the_mean(shown):
     for seed in range(9):
         assert any(np.array_equal(data, values[:, seed]) for data in drawn)
     assert any(np.array_equal(data, values.mean(axis=1)) for data in drawn)
+
+
+@pytest.mark.parametrize("x", [np.arange(1, 21), np.arange(1, 21) / 10])
+def test_curves_over_integers_have_integer_ticks(shown, x):
+    lines = {"loss": np.ones((20, 2))}
+    plots.curves(x, lines, title="t", xlabel="epoch", ylabel="y", alt="l")
+    ticks = shown[0][0].axes[0].get_xticks()
+    assert (ticks % 1 == 0).all() == (x.dtype == int)
 
 
 def test_grids_write_every_number_and_strike_zeros(shown):

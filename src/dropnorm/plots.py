@@ -5,6 +5,8 @@ color (markers and line styles differ too), on a phone (no wider than 6.2 inches
 letters) and in a dark page (its ground is opaque and light).
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
@@ -135,33 +137,33 @@ def paired(comparisons):
     k = len(comparisons)
 
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(6.2, 3.6), width_ratios=[k + 1.6, k + 0.6]
+        1, 2, figsize=(6.2, 3.6 if k < 3 else 4.4), width_ratios=[k + 1.6, k + 0.6]
     )
     for seed_values in np.transpose(values):
         left.plot(seed_values, color=GRAY, marker="", linestyle="-", lw=0.8)
     for i, arm in enumerate(values):
-        left.plot([i] * len(arm), arm, linestyle="", color=COLORS[i], marker=MARKERS[i])
-    left.set_xticks(range(k + 1), [_wrap(name) for name in names])
+        left.plot([i] * len(arm), arm, linestyle="", **_look(i))
+    _name_ticks(left, names)
     left.set_xlim(-0.4, k + 0.4)
     left.set_ylabel(measure)
     left.set_title("each line is one seed", fontsize=10.5)
 
     right.axhline(0, color="black", lw=1)
     for i, c in enumerate(comparisons):
-        look = {"color": COLORS[i + 1], "marker": MARKERS[i + 1], "alpha": 0.6}
         spread = i + 0.06 * (np.arange(c.n) % 5 - 2)
-        right.plot(spread, c.differences, linestyle="", **look)
+        right.plot(spread, c.differences, linestyle="", alpha=0.6, **_look(i + 1))
         bar = {"color": "black", "linestyle": "-", "lw": 2.5, "marker": ""}
         right.plot([i + 0.32] * 2, [c.low, c.high], **bar)
         right.plot(i + 0.32, c.mean, color="black", marker="D")
-    right.set_xticks(range(k), [_wrap(c.treatment) for c in comparisons])
+    _name_ticks(right, names[1:])
     right.set_xlim(-0.4, k - 0.35)
     right.set_title(f"minus {first.control}", fontsize=10.5)
     for axis in (left.xaxis, right.xaxis):
         axis.grid(False)
 
     verdicts = "; ".join(f"{c.treatment}: {c.verdict}" for c in comparisons)
-    figure.suptitle(f"{measure.split(' [')[0]}, {verdicts}", x=0.01, ha="left")
+    title = textwrap.fill(f"{measure.split(' [')[0]}, {verdicts}", 66)
+    figure.suptitle(title, x=0.01, ha="left")
     show(
         figure,
         f"{measure} of {first.n} seeds with {', '.join(names)}; each seed's "
@@ -174,9 +176,79 @@ def paired(comparisons):
     )
 
 
-def _wrap(name):
-    """Break a tick label before its last word, if it is long."""
-    return "\n".join(name.rsplit(" ", 1)) if len(name) > 9 else name
+def differences(panels, title):
+    """Differences of many arms from one control: a row for each arm, all its seeds.
+
+    Parameters
+    ----------
+    panels : dict of str to list of dropnorm.replicates.Comparison
+        A panel for each measure, whose label is the key; in all of them the same
+        treatments in the same order.
+    title : str
+
+    Raises
+    ------
+    ValueError
+        If the panels differ in their treatments or the comparisons in their control.
+    """
+    first, *_ = panels.values()
+    names = [c.treatment for c in first]
+    for label, comparisons in panels.items():
+        if [c.treatment for c in comparisons] != names:
+            raise ValueError(
+                f"every panel must have the treatments {names}, got "
+                f"{[c.treatment for c in comparisons]} in {label!r}"
+            )
+    controls = sorted(
+        {c.control for comparisons in panels.values() for c in comparisons}
+    )
+    if len(controls) > 1:
+        raise ValueError(f"comparisons must share their control, got {controls}")
+
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        squeeze=False,
+        sharey=True,
+        figsize=(6.2, 0.5 * len(names) + 1.3),
+    )
+    alt = []
+    for ax, (label, comparisons) in zip(axes[0], panels.items(), strict=True):
+        ax.axvline(0, color="black", lw=1)
+        for row, c in enumerate(comparisons):
+            spread = row - 0.12 + 0.05 * (np.arange(c.n) % 5 - 2)
+            dots = {"color": COLORS[0], "alpha": 0.6, "linestyle": "", "marker": "o"}
+            ax.plot(c.differences, spread, **dots)
+            bar = {"color": "black", "linestyle": "-", "lw": 2.5}
+            ax.plot([c.low, c.high], [row + 0.25] * 2, marker="", **bar)
+            ax.plot(c.mean, row + 0.25, marker="D", **bar)
+            alt.append(f"{label}, {c.treatment}: {c.mean:+.2g}, {c.verdict}")
+        ax.set_xlabel(label)
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    figure.suptitle(textwrap.fill(title, 66), x=0.01, ha="left")
+    show(
+        figure,
+        "A row for each arm with a dot for each seed, their mean and its 99 % "
+        f"interval, as differences from {controls[0]}. {'; '.join(alt)}.",
+    )
+
+
+def _look(i):
+    """Color and marker of arm i; they repeat, since arms stand in columns."""
+    return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
+
+
+def _name_ticks(ax, names):
+    """Name the ticks 0, 1, … in a few short lines, or aslant where that fails."""
+    width = 40 // (len(names) + 1)
+    lines = [textwrap.wrap(name, width, break_long_words=False) for name in names]
+    fits = all(len(line) <= width for label in lines for line in label)
+    if fits and max(map(len, lines)) <= 3:
+        ax.set_xticks(range(len(names)), ["\n".join(label) for label in lines])
+    else:
+        ax.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        ax.tick_params(axis="x", pad=0)
 
 
 def curves(x, lines, *, title, xlabel, ylabel, alt, yscale="linear"):
@@ -203,5 +275,7 @@ def curves(x, lines, *, title, xlabel, ylabel, alt, yscale="linear"):
             label=name,
         )
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale=yscale)
+    if np.issubdtype(np.asarray(x).dtype, np.integer):
+        ax.xaxis.get_major_locator().set_params(integer=True)  # no epoch 2.5
     ax.legend()
     show(figure, alt)
