@@ -230,6 +230,7 @@ def test_code_quoted_from_the_package_is_the_packages(cells):
         "dropout/layer",
         "batchnorm/layer",
         "batchnorm/backward",
+        "cnn/convolution",
     ],
 )
 def test_quotations_are_found(chapter):
