@@ -1,4 +1,4 @@
-"""The exercises' checkers, one module for each exercise notebook.
+"""The exercises' checkers, one module or package for each exercise notebook.
 
 A checker is called in one line, ``checks.dropout.forward(my_dropout)``, and returns
 a `Result`; shown in a notebook, the result says what is wrong, or that nothing is.

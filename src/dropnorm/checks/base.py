@@ -119,6 +119,32 @@ def call(function, *args, when=""):
     return result
 
 
+def pure(function, arrays, *others, when=""):
+    """function(*arrays.values(), *others), which must leave the arrays as they are.
+
+    `arrays` maps the names of arguments to them.
+    """
+    given = [array.copy() for array in arrays.values()]
+    result = call(function, *given, *others, when=when)
+    for (name, array), after in zip(arrays.items(), given, strict=True):
+        if not np.array_equal(array, after):
+            raise Wrong(
+                f"your code changes its input {name}, which its caller may still need: "
+                f"is there a `*=` or an assignment to {name}[...]?"
+            )
+    return result
+
+
+def unpack(result, names):
+    """A tuple with one value for each of the names."""
+    if not isinstance(result, (tuple, list)) or len(result) != len(names):
+        raise Wrong(
+            f"expected {len(names)} things, {', '.join(names)}, "
+            f"got {len(result) if isinstance(result, (tuple, list)) else 'one'}"
+        )
+    return tuple(result)
+
+
 def _is_blank(function):
     """True if the body is `...`, `pass` or a docstring: load None, return it."""
     code = getattr(function, "__code__", None)
@@ -152,10 +178,10 @@ def check_array(y, like, when=""):
 def number(value, name):
     """`value` as a float; raises `Wrong` if it is not a finite number."""
     try:
-        if isinstance(value, (bool, str)):
+        if isinstance(value, (bool, str)) or np.ndim(value) > 0:
             raise TypeError
         value = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Wrong(f"{name} is {value!r}, expected a number") from None
     if not np.isfinite(value):
         raise Wrong(f"{name} is {value}, expected a finite number")
@@ -164,7 +190,10 @@ def number(value, name):
 
 def numbers(values, names):
     """A tuple of floats, one for each name."""
-    if not isinstance(values, (tuple, list, np.ndarray)) or len(values) != len(names):
+    several = isinstance(values, (tuple, list)) or (
+        isinstance(values, np.ndarray) and values.ndim > 0
+    )
+    if not several or len(values) != len(names):
         raise Wrong(f"expected {' and '.join(names)}, got {values!r}")
     return tuple(number(v, name) for v, name in zip(values, names, strict=True))
 
@@ -172,7 +201,8 @@ def numbers(values, names):
 def recognize(value, known, otherwise=None):
     """The words for the first of the `known` wrong values (words: value) that fits."""
     for words, wrong in known.items():
-        if np.allclose(value, wrong, rtol=1e-5):
+        fits = np.shape(wrong) in ((), np.shape(value))
+        if fits and np.allclose(value, wrong, rtol=1e-5):
             return words
     return otherwise
 

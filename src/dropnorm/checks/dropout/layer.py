@@ -1,14 +1,7 @@
-"""Checkers of book/dropout/exercises.ipynb.
-
-Masks are random, so a checker counts what is exactly binomial and asks whether
-chance explains the count (`plausible`): a right answer is turned away by chance at
-most once in 10⁹ runs. No mask is judged at p = 0.5, where keeping with
-probability p, or scaling by 1/p, looks right.
-"""
+"""Exercises of the chapter dropout/layer."""
 
 import numpy as np
 import torch
-from scipy.stats import norm
 
 from dropnorm.checks.base import (
     NotAttempted,
@@ -18,160 +11,19 @@ from dropnorm.checks.base import (
     checker,
     number,
     numbers,
-    plausible,
+    pure,
     recognize,
 )
-
-RATES = [0.2, 0.3, 0.6, 0.7]
-CALLS = 8  # forward passes that are looked at together
-
-
-def _input(rng, *shape):
-    """Numbers of either sign, none of them near 0, so that a 0 was dropped."""
-    return rng.uniform(1, 2, shape) * rng.choice([-1.0, 1.0], shape)
-
-
-def _output(dropout, x, *args, when=""):
-    """dropout(x, *args), checked to be an array like x and to leave x alone."""
-    given = x.copy()
-    y = call(dropout, given, *args, when=when)
-    if not np.array_equal(given, x):
-        raise Wrong(
-            "your code changes its input x, which its caller may still need: "
-            "is there a `*=` or an assignment to x[...]?"
-        )
-    check_array(y, like=x, when=when)
-    return y
-
-
-# What the outputs of several passes tell about the masks behind them
-
-
-def _check_masks(ys, x, p, scale):
-    """x of shape (examples, features); ys, outputs of several passes over it."""
-    keep = np.stack(ys) != 0
-    calls, rows, columns = keep.shape
-    if keep.all():
-        raise Wrong("nothing is dropped: every unit survives")
-    if not keep.any():
-        raise Wrong("everything is dropped: no unit survives")
-    if (keep == keep[0]).all():
-        raise Wrong(
-            f"{calls} passes in a row drop the same units: is a generator made, or "
-            "seeded, inside your code?"
-        )
-    if (keep == keep[:, :1, :1]).all():
-        raise Wrong(
-            "in each pass all units survive or none: is one random number drawn for "
-            "all of them?"
-        )
-    if (keep == keep[:, :1]).all():
-        raise Wrong(
-            f"all {rows} examples of a batch lose the same units: is one mask drawn "
-            "for the whole batch?"
-        )
-    if (keep == keep[:, :, :1]).all():
-        raise Wrong(
-            f"an example keeps or loses all its {columns} features together: is one "
-            "number drawn for each example?"
-        )
-    for counts, where in (
-        (keep.sum(axis=(1, 2)), f"of {rows * columns} units in each pass"),
-        (keep.sum(axis=2), f"of {columns} units in each example"),
-    ):
-        if counts.min() == counts.max():
-            raise Wrong(
-                f"exactly {counts.min()} {where} survive, never one more or less: is "
-                "their number chosen, rather than each unit's fate by itself?"
-            )
-    _check_rate(keep, x, p)
-    _check_scale(ys, x, p, scale)
-    # Of two independent units both or neither survive with probability p² + (1-p)².
-    for axis, neighbors in enumerate(["passes", "examples", "features"]):
-        even, odd = np.moveaxis(keep, axis, 0)[::2], np.moveaxis(keep, axis, 0)[1::2]
-        alike, q = even == odd, p**2 + (1 - p) ** 2
-        if not plausible(alike.sum(), alike.size, q):
-            raise Wrong(
-                f"neighboring {neighbors} share their fate in {alike.mean():.2f} of "
-                f"all pairs, expected {q:.2f}: does each unit get a number of its own?"
-            )
-
-
-def _check_rate(keep, x, p):
-    if plausible(keep.sum(), keep.size, 1 - p):
-        return
-    question = "what is the random number compared with?"
-    sign = np.broadcast_to(x > 0, keep.shape)
-    if not keep[~sign].any():
-        question = (
-            "and of the negative inputs none: is x multiplied by the random number "
-            "before the comparison?"
-        )
-    elif plausible(keep.sum(), keep.size, p):
-        question = "is the comparison reversed?"
-    elif plausible(keep.sum(), keep.size, 0.5):
-        question = "is p used at all?"
-    elif any(plausible(keep.sum(), keep.size, q) for q in (norm.sf(p), norm.cdf(p))):
-        question = "are the random numbers normal, where uniform ones are needed?"
-    raise Wrong(
-        f"units survive with probability {keep.mean():.2f}, expected {1 - p:.2f}: "
-        + question
-    )
-
-
-def _check_scale(ys, x, p, scale):
-    """Every kept value must be x times `scale`."""
-    for y in ys:
-        keep = y != 0
-        factor = y[keep] / x[keep]
-        if np.allclose(factor, scale, rtol=1e-5):
-            continue
-        if np.ptp(factor) > 1e-5:
-            raise Wrong(
-                f"kept values are x times factors from {factor.min():.2f} to "
-                f"{factor.max():.2f}, expected {scale:.2f} throughout: what "
-                "else enters the result?"
-            )
-        known = {
-            "is the factor 1/(1 - p) missing?": 1,
-            "is the division by p, the probability to drop?": 1 / p,
-            "is it multiplied by 1 - p, where it should be divided?": 1 - p,
-            "is it multiplied by p?": p,
-            "is the factor 1/(1 - p) applied twice?": 1 / (1 - p) ** 2,
-            "is the division by the fraction kept in this one pass?": 1 / keep.mean(),
-        }
-        if scale == 1:  # the original form
-            known["is this the inverted form, which scales in training?"] = 1 / (1 - p)
-        question = recognize(
-            factor, known, "which factor makes up for the dropped units?"
-        )
-        raise Wrong(
-            f"kept values are x times {factor[0]:.4g}, expected {scale:.4g}: {question}"
-        )
-
-
-def _check_shapes(run, rng, p):
-    """Every element of an input of any shape has a mask entry of its own."""
-    for shape in [(500,), (4, 3, 5, 6), (6, 6, 6, 6)]:
-        x = _input(rng, *shape)
-        y = run(x, when=f"on an input of shape {shape}")
-        keep = y != 0
-        tied = [a for a in range(x.ndim) if (keep == keep.take([0], axis=a)).all()]
-        if tied:
-            raise Wrong(
-                f"on an input of shape {shape} the mask is constant along the axes "
-                f"{tied}: does the mask have the shape of x?"
-            )
-        _check_scale([y], x, p, 1 / (1 - p))
-
-
-def _check_ends(run, rng):
-    """At p = 0 everything is kept, at p = 1 nothing."""
-    x = _input(rng, 50, 20)
-    if not np.allclose(run(x, p=0.0, when="at p = 0"), x):
-        raise Wrong("at p = 0 the output differs from x, although nothing is dropped")
-    if run(x, p=1.0, when="at p = 1").any():
-        raise Wrong("at p = 1 something survives, although everything is dropped")
+from dropnorm.checks.dropout.masks import (
+    CALLS,
+    RATES,
+    check_ends,
+    check_gradient,
+    check_masks,
+    check_shapes,
+    make_input,
+    run_layer,
+)
 
 
 @checker
@@ -182,10 +34,10 @@ def forward(dropout, *, seed=0):
     draws = np.random.default_rng(seed)
 
     def run(x, p=p, draws=draws, when=""):
-        return _output(dropout, x, p, draws, when=when)
+        return run_layer(dropout, x, p, draws, when=when)
 
-    x = _input(rng, 100, 40)
-    _check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
+    x = make_input(rng, 100, 40)
+    check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
 
     first, second = (run(x, draws=np.random.default_rng(seed)) for _ in range(2))
     if not np.array_equal(first, second):
@@ -194,8 +46,8 @@ def forward(dropout, *, seed=0):
             "numbers drawn from `rng`, or from NumPy's global generator?"
         )
     run(x.astype(np.float32))
-    _check_shapes(run, rng, p)
-    _check_ends(run, rng)
+    check_shapes(run, rng, p)
+    check_ends(run, rng)
 
 
 @checker
@@ -225,62 +77,30 @@ def backward(forward, backward, *, seed=0):
             check_array(dx, like=dy, when=f"{when}, backward:")
             return dx
 
-        return _output(only_y, x, when=f"{when}, forward:"), to_dx
+        return run_layer(only_y, x, when=f"{when}, forward:"), to_dx
 
-    x = _input(rng, 100, 40)
+    x = make_input(rng, 100, 40)
     passes = [run(x) for _ in range(CALLS)]
-    _check_masks([y for y, _ in passes], x, p, 1 / (1 - p))
-    dy = _input(rng, *x.shape)
+    check_masks([y for y, _ in passes], x, p, 1 / (1 - p))
+    dy = make_input(rng, *x.shape)
     for y, to_dx in passes[::-1]:  # the most recent first, as in a network
-        _check_gradient(to_dx(dy), dy, x, y / x)
+        check_gradient(to_dx(dy), dy, x, y / x)
     y, to_dx = passes[0]
     if not np.allclose(to_dx(2 * dy), 2 * dy * y / x):
         raise Wrong(
             "the second call of backward with the same cache differs from the first: "
             "does the first change the cache, or draw anew?"
         )
-    for other in (x.astype(np.float32), _input(rng, 4, 3, 5, 6)):
+    for other in (x.astype(np.float32), make_input(rng, 4, 3, 5, 6)):
         y, to_dx = run(other)
-        dy = _input(rng, *other.shape).astype(other.dtype)
-        _check_gradient(to_dx(dy), dy, other, y / other)
-    _check_ends(lambda x, p, when: run(x, p)[0], rng)
+        dy = make_input(rng, *other.shape).astype(other.dtype)
+        check_gradient(to_dx(dy), dy, other, y / other)
+    check_ends(lambda x, p, when: run(x, p)[0], rng)
     for p, factor in ((0.0, 1), (1.0, 0)):
         _, to_dx = run(x, p)
-        dy = _input(rng, *x.shape)
+        dy = make_input(rng, *x.shape)
         if not np.allclose(to_dx(dy), factor * dy):
             raise Wrong(f"at p = {p:g} dx should be {factor} times dy, and is not")
-
-
-def _check_gradient(dx, dy, x, mask):
-    """dx must be mask · dy; mask holds 0 and 1/(1-p)."""
-    if np.allclose(dx, mask * dy, rtol=1e-5):
-        return
-    known = {
-        "dx equals dy, as if nothing had been dropped": dy,
-        "dx is dy where kept and 0 where dropped: is the factor 1/(1 - p) missing?": (
-            (mask != 0) * dy
-        ),
-        "dx carries the factor 1/(1 - p) twice": mask**2 * dy,
-        "dx equals dy · y: what is the derivative of m · x with respect to x?": (
-            mask * x * dy
-        ),
-        "dx equals dy · x: what is the derivative of m · x with respect to x?": x * dy,
-        "dx equals the mask: where does dy come in?": mask,
-        "dx equals dy divided by the scale: is it divided where it should be "
-        "multiplied?": dy * (mask != 0) / mask.max(),
-        "dx is nonzero exactly where the unit was dropped: is the mask reversed?": (
-            (mask == 0) * dy * mask.max()
-        ),
-    }
-    if words := recognize(dx, known):
-        raise Wrong(words)
-    astray = ((dx != 0) & (mask == 0)).mean()
-    if astray > 0:
-        raise Wrong(
-            f"{astray:.2f} of all entries were dropped in the forward pass and yet "
-            "have a gradient: is a new mask drawn, or that of another pass used?"
-        )
-    raise Wrong("dx is 0 where it should be, but elsewhere it is not dy/(1 - p)")
 
 
 @checker
@@ -294,8 +114,8 @@ def original(layer, *, seed=0):
     q = float(rng.choice(RATES))
     draws = np.random.default_rng(seed)
     weight = np.linalg.qr(rng.standard_normal((60, 40)))[0]
-    bias = _input(rng, 60)
-    x = _input(rng, 100, 40)
+    bias = make_input(rng, 60)
+    x = make_input(rng, 100, 40)
 
     def run(training):
         arrays = [x.copy(), weight.copy(), bias.copy()]
@@ -324,7 +144,7 @@ def original(layer, *, seed=0):
                 what = "b is missing"
             raise Wrong(f"with training=True {what}")
         dropped.append(h)
-    _check_masks(dropped, x, round(1 - q, 1), 1)
+    check_masks(dropped, x, round(1 - q, 1), 1)
 
     once, again = run(training=False), run(training=False)
     if not np.array_equal(once, again):
@@ -353,7 +173,7 @@ def covariance(formula, *, seed=0):
     """``formula(u, v, x, p)`` returns Cov[Σ u_i x̃_i, Σ v_i x̃_i] over the masks."""
     rng = np.random.default_rng(seed)
     for p in rng.permutation(RATES):
-        u, v, x = _input(rng, 5), _input(rng, 5), _input(rng, 5)
+        u, v, x = make_input(rng, 5), make_input(rng, 5), make_input(rng, 5)
         s, t = u * x, v * x
         when = f"at p = {p} the covariance"
         result = call(formula, u.copy(), v.copy(), x.copy(), float(p))
@@ -502,13 +322,13 @@ def module(cls, *, seed=0):
                 raise Wrong(f"the output is a {type(y).__name__}, expected a tensor")
             return y.detach().numpy()
 
-        return _output(through, x, when=when)
+        return run_layer(through, x, when=when)
 
-    x = _input(rng, 100, 40)
-    _check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
+    x = make_input(rng, 100, 40)
+    check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
     run(x.astype(np.float32))
-    _check_shapes(run, rng, p)
-    _check_ends(lambda x, p, when: run(x, call(cls, p), when), rng)
+    check_shapes(run, rng, p)
+    check_ends(lambda x, p, when: run(x, call(cls, p), when), rng)
 
     tensor = torch.from_numpy(x).requires_grad_()
     y = call(layer, tensor)
@@ -516,7 +336,7 @@ def module(cls, *, seed=0):
         raise Wrong("no gradient flows back to x: does it pass through NumPy or .data?")
     (dx,) = torch.autograd.grad(y.sum(), tensor)
     mask = (y / tensor).detach().numpy()
-    _check_gradient(dx.numpy(), np.ones_like(x), x, mask)
+    check_gradient(dx.numpy(), np.ones_like(x), x, mask)
 
     def check_training(when):
         if np.array_equal(run(x, when=when), x):
@@ -533,7 +353,7 @@ def module(cls, *, seed=0):
     check_training("after eval() and train() again")
     with torch.no_grad():
         check_training("in training mode under torch.no_grad()")
-    _check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
+    check_masks([run(x) for _ in range(CALLS)], x, p, 1 / (1 - p))
     _check_device(layer)
 
 
@@ -562,6 +382,94 @@ def _check_device(layer):
                 "on an input that is not on the CPU the mask still is: what makes "
                 "random numbers on the device of x? (torch.rand_like)"
             ) from None
+
+
+@checker
+def network(cls, *, seed=0):
+    """``cls(n_in, n_hidden, n_out, keep_prob)``: dropout between its two layers.
+
+    The layers are set so that the hidden outputs are x + 1, at least 1, and that the
+    logits give back what the second layer reads: its weight has orthonormal columns.
+    """
+    rng = np.random.default_rng(seed)
+    p = float(rng.choice(RATES))
+    net = call(cls, 40, 40, 60, 1 - p)
+    if not isinstance(net, torch.nn.Module):
+        raise Wrong(f"the class makes a {type(net).__name__}, not a nn.Module")
+    net.to(torch.float64)
+    weight, bias = np.linalg.qr(rng.standard_normal((60, 40)))[0], make_input(rng, 60)
+    _set_layer(net, "hidden", np.eye(40), np.ones(40))
+    _set_layer(net, "output", weight, bias)
+    h = 1 + rng.random((100, 40))
+
+    def run(h, when):
+        def logits(x):
+            z = call(net, torch.from_numpy(x), when=when)
+            if not isinstance(z, torch.Tensor):
+                raise Wrong(f"{when} the output is a {type(z).__name__}, not a tensor")
+            return z.detach().numpy()
+
+        z = pure(logits, {"x": h - 1}, when=when)
+        check_array(z, like=np.empty((len(h), 60)), when=when)
+        return z
+
+    net.eval()
+    when = "in evaluation mode"
+    once, again = run(h, when), run(h, when)
+    if not np.array_equal(once, again):
+        raise Wrong(
+            f"{when} two passes differ: does a function such as F.dropout know the "
+            "mode of your module?"
+        )
+    longer = run(2 * h, when)
+    if np.allclose(once, longer):
+        raise Wrong(
+            f"{when} hidden outputs that are twice as long give the same logits: is "
+            "something divided by its length?"
+        )
+    expected = np.maximum(h, 0) @ weight.T + bias
+    if not np.allclose(once, expected):
+        factor = ((once - bias) @ weight / h).mean()
+        raise Wrong(
+            f"{when} the output layer reads {factor:.2f} times the hidden outputs, "
+            "expected 1.00: the inverted form does its scaling in training"
+            if np.allclose((once - bias) @ weight, factor * h)
+            else f"{when} the logits are not W relu(hidden(x)) + b"
+        )
+    if not np.allclose(run(h - 3, when), np.maximum(h - 3, 0) @ weight.T + bias):
+        raise Wrong(f"{when} negative hidden outputs pass: is the ReLU missing?")
+
+    net.train()
+    when = "in training mode"
+    passes = [run(h, when) for _ in range(CALLS)]
+    if any((z == 0).any() for z in passes):
+        raise Wrong(
+            f"{when} some logits are 0: what would a class be that is dropped? The "
+            "loss needs all of them"
+        )
+    read = [(z - bias) @ weight for z in passes]
+    for values in read:
+        values[abs(values) < 1e-9] = 0
+    lengths = np.array([np.linalg.norm(values, axis=1) for values in read])
+    if np.allclose(lengths, lengths[0, 0]):
+        raise Wrong(
+            f"{when} what the output layer reads has the length {lengths[0, 0]:.2f} "
+            "for every example: is it divided by its length?"
+        )
+    if all(values.all() for values in read) and not np.allclose(read[0], read[1]):
+        raise Wrong(
+            f"{when} passes differ, but no hidden output is dropped: is it the input?"
+        )
+    check_masks(read, h, p, 1 / (1 - p))
+
+
+def _set_layer(net, name, weight, bias):
+    layer = getattr(net, name, None)
+    if not isinstance(layer, torch.nn.Linear) or layer.weight.shape != weight.shape:
+        raise Wrong(f"expected a nn.Linear {weight.shape[::-1]} called self.{name}")
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(bias))
 
 
 def _uniform_dropout(decide, scale=lambda p: 1 / (1 - p) if p < 1 else 0.0):

@@ -1,4 +1,4 @@
-"""The checkers of the dropout exercises: right answers pass, wrong ones are named."""
+"""Exercises on the dropout layer: right answers pass, wrong ones are named."""
 
 import random
 
@@ -6,27 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from answers import fails, passes
 from scipy.stats import binom
 from torch import nn
 
 from dropnorm import checks, data, layers
 from dropnorm.checks.base import plausible
 from dropnorm.randomness import default_generator
-
-SEEDS = range(6)
-
-
-def passes(check, *answers, seeds=SEEDS):
-    for seed in seeds:
-        result = check(*answers, seed=seed)
-        assert result.status == "passed", (seed, result)
-
-
-def fails(check, *answers, words, seeds=SEEDS):
-    for seed in seeds:
-        result = check(*answers, seed=seed)
-        assert result.status == "failed", (seed, result)
-        assert words in result.message, (seed, result)
 
 
 def scale(p):
@@ -1342,6 +1328,7 @@ WRONG_MEASURES = {
     ),
     "percent": (lambda *a: [100 * a for a in measure_right(*a)], "is it that"),
     "one number": (lambda *a: measure_right(*a)[0], "expected"),
+    "array without axes": (lambda *a: np.array(None), "expected"),
     "raises": (lambda *a: train(*a)[1].x_tset, "AttributeError"),
 }
 
@@ -1350,3 +1337,168 @@ WRONG_MEASURES = {
 def test_left_on_names_what_is_wrong(name):
     measure, words = WRONG_MEASURES[name]
     fails(checks.dropout.left_on, measure, train, words=words, seeds=range(2))
+
+
+# network
+
+
+class NetworkRight(nn.Module):
+    """Parts that the wrong ones replace."""
+
+    def __init__(self, n_in, n_hidden, n_out, keep_prob):
+        super().__init__()
+        self.hidden = nn.Linear(n_in, n_hidden)
+        self.output = nn.Linear(n_hidden, n_out)
+        self.p = 1 - keep_prob
+
+    def drop(self, h):
+        return F.dropout(h, self.p, self.training)
+
+    def forward(self, x):
+        return self.output(self.drop(F.relu(self.hidden(x))))
+
+
+class NetworkOfModules(NetworkRight):
+    def __init__(self, n_in, n_hidden, n_out, keep_prob):
+        super().__init__(n_in, n_hidden, n_out, keep_prob)
+        self.layers = nn.Sequential(
+            self.hidden, nn.Dropout(self.p), nn.ReLU(), self.output
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class NetworkByHand(NetworkRight):
+    def drop(self, h):
+        if not self.training:
+            return h
+        return h * (torch.rand_like(h) < 1 - self.p) / (1 - self.p)
+
+
+@pytest.mark.parametrize("cls", [NetworkRight, NetworkOfModules, NetworkByHand])
+def test_network_accepts(cls):
+    passes(checks.dropout.network, cls)
+
+
+def network_with(drop=None, after=None, before=None, activation=F.relu):
+    class Net(NetworkRight):
+        def drop(self, h):
+            return drop(self, h) if drop else super().drop(h)
+
+        def forward(self, x):
+            x = before(self, x) if before else x
+            z = self.output(self.drop(activation(self.hidden(x))))
+            return after(self, z) if after else z
+
+    return Net
+
+
+class OtherNames(nn.Module):
+    def __init__(self, n_in, n_hidden, n_out, keep_prob):
+        super().__init__()
+        self.first = nn.Linear(n_in, n_hidden)
+
+
+def unit_length(h):
+    return h / h.norm(dim=1, keepdim=True)
+
+
+WRONG_NETWORKS = {
+    "left on": (
+        network_with(drop=lambda self, h: F.dropout(h, self.p)),
+        "in evaluation mode two passes differ",
+    ),
+    "the article's": (
+        network_with(
+            drop=lambda self, h: unit_length(F.dropout(h, 1 - self.p)),
+            after=lambda self, z: F.dropout(z, 1 - self.p),
+        ),
+        "in evaluation mode two passes differ",
+    ),
+    "keep for drop": (
+        network_with(drop=lambda self, h: F.dropout(h, 1 - self.p, self.training)),
+        "is the comparison reversed",
+    ),
+    "unit length": (
+        network_with(drop=lambda self, h: unit_length(NetworkRight.drop(self, h))),
+        "in evaluation mode hidden outputs that are twice as long",
+    ),
+    "unit length in training": (
+        network_with(
+            drop=lambda self, h: (
+                unit_length(NetworkRight.drop(self, h)) if self.training else h
+            )
+        ),
+        "in training mode what the output layer reads has the length 1.00",
+    ),
+    "logits": (
+        network_with(after=lambda self, z: F.dropout(z, self.p, self.training)),
+        "some logits are 0",
+    ),
+    "logits alone": (
+        network_with(
+            drop=lambda self, h: h,
+            after=lambda self, z: F.dropout(z, self.p, self.training),
+        ),
+        "some logits are 0",
+    ),
+    "input": (
+        network_with(
+            drop=lambda self, h: h,
+            before=lambda self, x: F.dropout(x, self.p, self.training),
+        ),
+        "no hidden output is dropped: is it the input",
+    ),
+    "never": (network_with(drop=lambda self, h: h), "nothing is dropped"),
+    "unscaled": (
+        network_with(
+            drop=lambda self, h: (
+                h * (torch.rand_like(h) >= self.p if self.training else 1)
+            )
+        ),
+        "is the factor 1/(1 - p) missing",
+    ),
+    "scaled at test": (
+        network_with(
+            drop=lambda self, h: (
+                NetworkRight.drop(self, h) if self.training else h * (1 - self.p)
+            )
+        ),
+        "times the hidden outputs, expected 1.00",
+    ),
+    "mode by gradients": (
+        network_with(drop=lambda self, h: F.dropout(h, self.p, h.requires_grad)),
+        "two passes differ",
+    ),
+    "no ReLU": (network_with(activation=lambda h: h), "is the ReLU missing"),
+    "sigmoid": (
+        network_with(activation=torch.sigmoid),
+        "are not W relu(hidden(x)) + b",
+    ),
+    "softmax": (
+        network_with(after=lambda self, z: z.softmax(dim=1)),
+        "are not W relu(hidden(x)) + b",
+    ),
+    "one mask": (
+        network_with(
+            drop=lambda self, h: (
+                h * (torch.rand(h.shape[1]) >= self.p) / (1 - self.p)
+                if self.training
+                else h
+            )
+        ),
+        "one mask drawn for the whole batch",
+    ),
+    "other names": (OtherNames, "called self.hidden"),
+    "no module": (lambda *sizes: print, "not a nn.Module"),
+    "array": (network_with(after=lambda self, z: z.tolist()), "not a tensor"),
+    "transposed": (network_with(after=lambda self, z: z.T), "shape (60, 100)"),
+    "raises": (network_with(after=lambda self, z: z @ z), "RuntimeError"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_NETWORKS)
+def test_network_names_what_is_wrong(name):
+    cls, words = WRONG_NETWORKS[name]
+    fails(checks.dropout.network, cls, words=words, seeds=range(3))
