@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from dropnorm.checks.base import (
-    NotAttempted,
     Wrong,
     call,
     check_array,
@@ -13,7 +12,7 @@ from dropnorm.checks.base import (
     pure,
     unpack,
 )
-from dropnorm.checks.batchnorm.compare import agree
+from dropnorm.checks.batchnorm.compare import agree, predictions
 from dropnorm.layers import batchnorm_backward, batchnorm_forward
 
 GRADIENTS = ["dx", "dgamma", "dbeta"]
@@ -29,18 +28,12 @@ def gradient_by_hand(predicted, *, seed=0):
         "along": [1.0, 1, -1, -1],
         "pair": [1.0, -1, 0, 0],
     }
-    if not isinstance(predicted, dict):
-        raise Wrong(f"expected a dictionary, got {predicted!r}")
-    if all(predicted.get(key) in (None, ...) for key in given):
-        raise NotAttempted
-    for key, values in given.items():
-        if predicted.get(key) in (None, ...):
-            raise Wrong(f"{key!r}: there is no dx yet")
+    for key, values in predictions(predicted, given):
         try:
-            got = np.array(predicted[key], float)
+            got = np.array(values, float)
         except (TypeError, ValueError):
             raise Wrong(f"{key!r}: expected four numbers") from None
-        dy = np.array(values)
+        dy = np.array(given[key])
         check_array(got, like=dy, when=f"{key!r}:")
         mean, slope = dy.mean(), x_hat * (dy * x_hat).mean()
         known = {
@@ -304,7 +297,7 @@ def _centered(cache):
 
 def _by_stages(dy, cache):
     """The same gradients, one step of the forward pass after the other."""
-    centered, inv_std, gamma = _centered(cache), *cache[1:3]
+    centered, inv_std, gamma = _centered(cache), cache[1], cache[2]
     m = len(dy)
     dx_hat = dy * gamma
     dvar = (dx_hat * centered).sum(axis=0) * -0.5 * inv_std**3
@@ -396,8 +389,9 @@ def gradient_test(is_right, *, seed=0):
 def _question(fault):
     known = {
         "dx": "for which dy is the right dx 0 as well?",
-        "mean": "for which dy is the right dx 0 as well?",
-        "variance": "for which dy do the terms vanish?",
+        "constants": "for which dy do the other terms vanish?",
+        "mean": "is the mean of your dy 0?",
+        "variance": "does your dy have a part along x̂?",
         "γ": "which γ makes that invisible?",
         "dbeta": "are dgamma and dbeta compared at all?",
         "feature": "are all columns compared?",

@@ -24,20 +24,28 @@ def agree(what, got, right, known, hint, rtol=1e-6):
     )
 
 
+def predictions(predicted, keys):
+    """Yield key and value for all keys; `NotAttempted` if there is no value at all."""
+    if not isinstance(predicted, dict):
+        raise Wrong(f"expected a dictionary, got {predicted!r}")
+    given = {key: predicted.get(key) for key in keys}
+    missing = [key for key, value in given.items() if value is None or value is ...]
+    if len(missing) == len(keys):
+        raise NotAttempted
+    for key in keys:
+        if key in missing:
+            raise Wrong(f"{key!r}: there is no prediction yet")
+        yield key, predicted[key]
+
+
 def guesses(predicted, right, known, why):
     """Compare numbers that were predicted, one for each key of `right`.
 
     `known` maps a key to the wrong values that have a diagnosis (words: value), `why`
     to the question for any other.
     """
-    if not isinstance(predicted, dict):
-        raise Wrong(f"expected a dictionary, got {predicted!r}")
-    if all(predicted.get(key) is None for key in right):
-        raise NotAttempted
-    for key, value in right.items():
-        if predicted.get(key) is None:
-            raise Wrong(f"{key!r}: there is no prediction yet")
-        got = number(predicted[key], f"{key!r}")
-        if not np.isclose(got, value, rtol=1e-3, atol=1e-9):
+    for key, value in predictions(predicted, right):
+        got = number(value, f"{key!r}")
+        if not np.isclose(got, right[key], rtol=1e-3, atol=1e-9):
             words = recognize(got, known.get(key, {}), why[key])
             raise Wrong(f"{key!r}: you predict {got:g}, and that is not it: {words}")
