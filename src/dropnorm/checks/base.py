@@ -137,6 +137,8 @@ def pure(function, arrays, *others, when=""):
 
 def unpack(result, names):
     """A tuple with one value for each of the names."""
+    if isinstance(result, np.ndarray) and result.shape[:1] == (len(names),):
+        return tuple(result)  # stacked
     if not isinstance(result, (tuple, list)) or len(result) != len(names):
         raise Wrong(
             f"expected {len(names)} things, {', '.join(names)}, "

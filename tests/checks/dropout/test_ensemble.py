@@ -1,5 +1,6 @@
 """Exercises on dropout as an ensemble: right answers pass, wrong ones are named."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -193,7 +194,19 @@ def in_one_batch(model, x, n_passes):
     return P.view(n_passes, len(x), -1).mean(dim=0)
 
 
-@pytest.mark.parametrize("answer", [predict(), with_the_package, in_one_batch])
+def on_a_copy(model, x, n_passes):
+    """What happens to a copy leaves the model's modes as they are."""
+    model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.train()
+    with torch.no_grad():
+        return sum(model(x).softmax(dim=1) for _ in range(n_passes)) / n_passes
+
+
+@pytest.mark.parametrize(
+    "answer", [predict(), with_the_package, in_one_batch, on_a_copy]
+)
 def test_mc_predict_accepts(answer):
     passes(checks.dropout.mc_predict, answer)
 
@@ -319,7 +332,11 @@ def by_small_number(P):
     return H, (P * log).sum(axis=2).mean(axis=0) + H
 
 
-@pytest.mark.parametrize("answer", [by_entr, by_masking, by_small_number])
+def stacked(P):
+    return np.stack(by_entr(P))
+
+
+@pytest.mark.parametrize("answer", [by_entr, by_masking, by_small_number, stacked])
 def test_uncertainty_accepts(answer):
     passes(checks.dropout.uncertainty, answer)
 

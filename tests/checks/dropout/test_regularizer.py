@@ -149,7 +149,11 @@ def by_logarithms(X, beta, p):
     return [np.exp(log).sum() - np.exp(z).sum(), quadratic]
 
 
-@pytest.mark.parametrize("penalties", [both(), by_logarithms])
+def as_an_array(X, beta, p):
+    return np.array(by_logarithms(X, beta, p))
+
+
+@pytest.mark.parametrize("penalties", [both(), by_logarithms, as_an_array])
 def test_poisson_accepts(penalties):
     passes(checks.dropout.poisson, penalties)
 

@@ -241,10 +241,13 @@ def _watch(model, predict, x, passes, when):
 
     def look(module, args):
         modes.add((module, module.training))
-        if module is model[0]:
-            rows.append(len(args[0]))
 
+    def count(module, args):
+        rows.append(len(args[0]))
+
+    # A copy of the model carries the hooks along.
     hooks = [module.register_forward_pre_hook(look) for module in model.modules()]
+    hooks.append(model[0].register_forward_pre_hook(count))
     given = torch.from_numpy(x.copy())
     try:
         result = call(predict, model, given, passes, when=when)
