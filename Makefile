@@ -10,7 +10,8 @@ INDEX  := _build/html/index.html
 NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.*' | sort)
 PACKAGE   := $(shell find src -name '*.py')
 SITE      := $(NOTEBOOKS) _config.yml _toc.yml \
-             $(shell find book -name '*.md' -o -path 'book/_*' -type f -not -name '*.pyc')
+             $(shell find book -name '*.md' -o -name '*.txt' \
+                  -o -path 'book/_*' -type f -not -name '*.pyc')
 
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
          --nbval-cell-timeout 120 -p no:cacheprovider -q
@@ -31,7 +32,7 @@ help:
 	@echo "make serve           the site at http://127.0.0.1:8000"
 	@echo "make classroom [SEED=...]     the exercises as a graded nbgrader course"
 	@echo "make test-classroom  the course grades right, wrong and endless answers"
-	@echo "make benchmark       speed on this machine, against PyTorch and loops"
+	@echo "make benchmark       speed on this machine, into book/reference/performance"
 	@echo "make publish REPOSITORY=owner/name   write the address into all files"
 	@echo "make clean           remove what was built; the environments stay"
 
@@ -110,7 +111,8 @@ lab: $(STAMPS)/environment
 	$(BIN)/jupyter lab book
 
 benchmark: $(STAMPS)/environment
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/replicates.py
 
 publish: $(STAMPS)/environment
 	$(BIN)/python tools/publish.py $(REPOSITORY)

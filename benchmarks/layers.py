@@ -2,7 +2,8 @@
 
 Forward and backward of each layer, and a training step on digits, in float32 and
 float64: both libraries on one thread, in turns in one run, CPU time of the thread.
-A ratio below 1 means that NumPy is faster.
+A ratio below 1 means that NumPy is faster. Prints a table and writes it to
+book/reference/_tables/layers.txt.
 
 Usage: python benchmarks/layers.py [rounds]
 """
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import threadpoolctl
 import torch
+from tables import table
 from torch import nn
 
 import dropnorm
@@ -228,15 +230,17 @@ def ratios(row, dtype, rounds, least=0.005):
 
 def main(rounds=9):
     dropnorm.reproducible(0)  # one thread for PyTorch ...
-    with threadpoolctl.threadpool_limits(1):  # ... and one for NumPy
-        print(f"NumPy's time / PyTorch's, one thread: median of {rounds} (goal)")
-        print(f"{'':34} float32        float64")
+    # ... and one for NumPy
+    with threadpoolctl.threadpool_limits(1), table("layers") as add:
+        add("NumPy's time / PyTorch's, one thread")
+        add(f"Medians of {rounds} ratios (and goals, * missed)")
+        add(f"{'':34} float32        float64")
         for row in ROWS:
             line = f"{row.name:34}"
             for dtype, goal in zip(DTYPES, row.goals, strict=True):
                 found = statistics.median(ratios(row, dtype, rounds))
-                line += f" {found:5.2f} ({goal:4})  "
-            print(line.rstrip(), flush=True)
+                line += f" {found:5.2f} ({goal:4}){'*' if found > goal else ' '} "
+            add(line.rstrip())
 
 
 if __name__ == "__main__":

@@ -382,7 +382,7 @@ def test_optimism_accepts_slow_simulations():
 WRONG_GAINS = {
     "sign": (gain(form=lambda b, e: b - e), "what is subtracted from what"),
     "lowest": (gain(form=lambda b, e: b), "the lowest test error itself"),
-    "highest": (gain(pick=np.max), "and is it the lowest test error"),
+    "highest": (gain(pick=np.max), "and is it the lowest error"),
     "highest, reversed": (
         gain(pick=np.max, form=lambda b, e: b - e),
         "how far the highest test error lies above",
