@@ -241,6 +241,14 @@ WRONG_FORWARDS = {
         recipe(lambda n, c: tuple(i for i in range(n) if i != 1)),
         "whose channels come second",
     ),
+    "gamma along the last axis": (
+        lambda x, g, b, axis, e: (
+            two_pass(x, g, b, axis, e)
+            if x.shape[-1] != len(g) or axis == x.ndim - 1
+            else two_pass(x, np.ones_like(g), np.zeros_like(b), axis, e) * g + b
+        ),
+        "along which axis does γ lie",
+    ),
     "one pass": (one_pass, "E[x²] - E[x]²"),
     "clipped": (clipped, "E[x²] - E[x]²"),
     "in place": (in_place, "changes its input x"),

@@ -607,6 +607,14 @@ def untrack(module):
     module.track_running_stats = False
 
 
+def batch_statistics(module):
+    """Evaluation in name; the batch's statistics all the same."""
+    module.eval()
+    module.forward = lambda x: nn.functional.batch_norm(
+        x, None, None, module.weight, module.bias, True
+    )
+
+
 WRONG_TUNINGS = {
     "the listing": (
         tuning(nn.BatchNorm2d, nn.Module.children, do=freeze),
@@ -624,6 +632,7 @@ WRONG_TUNINGS = {
     "resets": (tuning(do=reset), "your function changes"),
     "momentum": (tuning(do=momentum_zero), "are changed|settings"),
     "untracked": (tuning(do=untrack), "settings are changed"),
+    "weighs nothing": (tuning(do=batch_statistics), "normalizes by the batch, not"),
     "layer norm too": (
         tuning((nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)),
         "no batch norm is in evaluation mode",

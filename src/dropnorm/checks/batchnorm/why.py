@@ -88,7 +88,6 @@ def companions(measure, *, seed=0):
             x[:, 0] = value
         return (x[:, 0] - x.mean(axis=1)) / x.std(axis=1)
 
-    results = {}
     for value, m in [(0.0, 2), (0.0, 8), (1.5, 8), (1.5, 32)]:
         what = f"for value {value} in batches of {m} the deviation"
         drawn = np.random.default_rng([seed, m])
@@ -114,7 +113,7 @@ def companions(measure, *, seed=0):
             near = min(known, key=lambda words: abs(known[words] - got))
             if 0 <= got < 1e-9:
                 hint = "are the companions new in each batch?"
-            elif abs(known[near] - got) < margin:
+            elif abs(known[near] - got) < max(margin, 0.05):
                 hint = near
             raise Wrong(
                 f"{what} is {got:.3f}, expected {right:.3f} up to {margin:.3f}: {hint}"
@@ -124,9 +123,6 @@ def companions(measure, *, seed=0):
                 "generators in the same state lead to different results: is everything "
                 "drawn from `rng`?"
             )
-        results[value, m] = got
-    if len(set(results.values())) == 1:
-        raise Wrong("all results are the same: are `value` and `m` used?")
 
 
 def _growth(depth, width, batch, rng):
@@ -171,7 +167,7 @@ def growth(measure, *, seed=0):
         (
             "is there a batch norm in training mode, and a ReLU, in every layer?",
             1,
-            0.03,
+            0.08,
         ),
         ("does the gradient travel the other way?", 1 / right, 0.03),
         ("is that the factor of the squared length?", right**2, 0.06),
