@@ -224,7 +224,14 @@ def test_code_quoted_from_the_package_is_the_packages(cells):
 
 
 @pytest.mark.parametrize(
-    "chapter", ["foundations/networks", "dropout/layer", "batchnorm/layer"]
+    "chapter",
+    [
+        "foundations/networks",
+        "dropout/layer",
+        "batchnorm/layer",
+        "batchnorm/backward",
+        "cnn/convolution",
+    ],
 )
 def test_quotations_are_found(chapter):
     path = ROOT / "book" / f"{chapter}.ipynb"
