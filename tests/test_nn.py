@@ -734,7 +734,9 @@ def test_sync_batch_norm_raises_in_all_processes_and_changes_nothing(synchronize
 
 
 def test_sync_batch_norm_leaves_no_process(synchronized):
-    assert multiprocessing.active_children() == []
+    # joblib keeps idle workers, which tests of replicates may have started
+    left = [process.name for process in multiprocessing.active_children()]
+    assert [name for name in left if not name.startswith("Loky")] == []
 
 
 @pytest.fixture
