@@ -63,7 +63,7 @@ serve: $(INDEX)
 
 # Notebooks side by side: each trains in one thread.
 test: lint unit
-	$(MAKE) --jobs=$(JOBS) --no-print-directory notebooks
+	$(MAKE) --jobs=$(JOBS) --keep-going --no-print-directory notebooks
 	$(MAKE) --no-print-directory site
 
 lint: $(STAMPS)/environment
