@@ -198,16 +198,32 @@ def test_claims_are_ids_of_the_audit(cells):
             assert re.fullmatch(r"S[0-4]-[A-Z]\d+(\.\d+)?", claim), cell.id
 
 
-def test_code_quoted_from_the_package_is_the_packages():
-    """The chapter prints dropout's two functions without their docstrings."""
-    path = ROOT / "book" / "dropout" / "layer.ipynb"
-    (text,) = (
-        cell.source
-        for cell in markdown(nbformat.read(path, as_version=4).cells)
-        if "from the package:" in cell.source
-    )
-    quoted = ast.parse(re.search(r"^```python\n(.*?)^```", text, re.M | re.S)[1])
-    for function in quoted.body:
-        tree = ast.parse(inspect.getsource(getattr(layers, function.name))).body[0]
-        del tree.body[0]  # the docstring
-        assert ast.dump(function) == ast.dump(tree), function.name
+def quoted(cells):
+    """The Python that stands in a Markdown cell below the words "from the package:"."""
+    for cell in markdown(cells):
+        before, words, after = cell.source.partition("from the package:\n\n")
+        if words:
+            yield re.match(r"```python\n(.*?)^```", after, re.M | re.S)[1]
+
+
+def without_docstrings(tree):
+    for node in ast.walk(tree):
+        kinds = ast.ClassDef, ast.FunctionDef
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.dump(tree)
+
+
+def test_code_quoted_from_the_package_is_the_packages(cells):
+    """Chapters quote functions of dropnorm.layers without their docstrings."""
+    for text in quoted(cells):
+        for quote in ast.parse(text).body:
+            source = inspect.getsource(getattr(layers, quote.name))
+            original = ast.parse(source).body[0]
+            assert without_docstrings(quote) == without_docstrings(original)
+
+
+@pytest.mark.parametrize("chapter", ["dropout/layer", "batchnorm/layer"])
+def test_quotations_are_found(chapter):
+    path = ROOT / "book" / f"{chapter}.ipynb"
+    assert list(quoted(nbformat.read(path, as_version=4).cells))
