@@ -79,7 +79,7 @@ unit: $(STAMPS)/environment
 notebooks: $(NOTEBOOKS:%=$(STAMPS)/%.passed)
 
 $(STAMPS)/%.passed: % $(PACKAGE) $(STAMPS)/environment
-	DROPNORM_JOBS=1 $(NBVAL) $<
+	DROPNORM_JOBS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(NBVAL) $<
 	@mkdir -p $(@D) && touch $@
 
 site: $(INDEX)
