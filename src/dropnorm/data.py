@@ -29,6 +29,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn import datasets
 
+from dropnorm.layers.base import check_integer
+
 __all__ = [
     "Split",
     "breast_cancer",
@@ -170,10 +172,10 @@ def mnist1d(
     ----------
     Greydanus and Kobak (2024), Scaling Down Deep Learning with MNIST-1D, ICML.
     """
-    _check_integer("n_samples", n_samples, at_least=10)
+    check_integer("n_samples", n_samples, at_least=10)
     if n_samples % 10:
         raise ValueError(f"n_samples must be a multiple of 10, got {n_samples}")
-    _check_integer("data_seed", data_seed, at_least=0)
+    check_integer("data_seed", data_seed, at_least=0)
     x, y = _mnist1d_signals(int(n_samples), int(data_seed))
     return _standardize(_split(x, y, seed, n_train, n_val, n_test))
 
@@ -391,9 +393,9 @@ def _split(x, y, seed, n_train, n_val, n_test, published=0):
     With ``published`` test rows at the end of x, the test part is drawn from them and
     the others from the rest.
     """
-    _check_integer("seed", seed, at_least=0)
+    check_integer("seed", seed, at_least=0)
     for name, size in {"n_train": n_train, "n_val": n_val, "n_test": n_test}.items():
-        _check_integer(name, size, at_least=1)
+        check_integer(name, size, at_least=1)
     rng = np.random.default_rng(seed)
     sizes = {"n_train": n_train, "n_val": n_val}
     if published:
@@ -426,10 +428,3 @@ def _standardize(split, axis=None):
         x_val=(split.x_val - mean) / std,
         x_test=(split.x_test - mean) / std,
     )
-
-
-def _check_integer(name, value, at_least):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value}")

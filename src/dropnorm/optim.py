@@ -12,7 +12,7 @@ import numbers
 
 import numpy as np
 
-from dropnorm.layers.base import check_size
+from dropnorm.layers.base import check_integer
 
 
 def _check_number(name, value):
@@ -244,7 +244,7 @@ class StepLR(Schedule):
     """
 
     def __init__(self, optimizer, step_size, gamma=0.1):
-        check_size("step_size", step_size)
+        check_integer("step_size", step_size)
         _check_not_negative("gamma", gamma)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
@@ -279,7 +279,7 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer, T_max, eta_min=0.0):
-        check_size("T_max", T_max)
+        check_integer("T_max", T_max)
         _check_not_negative("eta_min", eta_min)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
@@ -312,7 +312,7 @@ class LinearLR(Schedule):
     def __init__(self, optimizer, start_factor=1 / 3, end_factor=1.0, total_iters=5):
         _check_number("start_factor", start_factor)
         _check_number("end_factor", end_factor)
-        check_size("total_iters", total_iters)
+        check_integer("total_iters", total_iters)
         if not 0 < start_factor <= 1:
             raise ValueError(
                 f"start_factor must be above 0 and at most 1, got {start_factor}"

@@ -177,60 +177,46 @@ def paired(comparisons):
 
 
 def differences(panels, title):
-    """Differences of many arms from one control: a row for each arm, all its seeds.
+    """Paired differences of many comparisons: a row for each, with all its seeds.
+
+    Panels with the same rows stand side by side and share them, others one below
+    the other.
 
     Parameters
     ----------
-    panels : dict of str to list of dropnorm.replicates.Comparison
-        A panel for each measure, whose label is the key; in all of them the same
-        treatments in the same order.
+    panels : dict of str to dict of str to dropnorm.replicates.Comparison
+        For each panel the label of its axis, and the name and comparison of each row.
     title : str
-
-    Raises
-    ------
-    ValueError
-        If the panels differ in their treatments or the comparisons in their control.
     """
-    first, *_ = panels.values()
-    names = [c.treatment for c in first]
-    for label, comparisons in panels.items():
-        if [c.treatment for c in comparisons] != names:
-            raise ValueError(
-                f"every panel must have the treatments {names}, got "
-                f"{[c.treatment for c in comparisons]} in {label!r}"
-            )
-    controls = sorted(
-        {c.control for comparisons in panels.values() for c in comparisons}
-    )
-    if len(controls) > 1:
-        raise ValueError(f"comparisons must share their control, got {controls}")
-
-    figure, axes = plt.subplots(
-        1,
-        len(panels),
-        squeeze=False,
-        sharey=True,
-        figsize=(6.2, 0.5 * len(names) + 1.3),
-    )
+    rows = [list(panel) for panel in panels.values()]
+    title = textwrap.fill(title, 66)
+    if all(names == rows[0] for names in rows):
+        height = 0.5 * len(rows[0]) + 1.3
+        layout = {"nrows": 1, "ncols": len(panels), "sharey": True}
+    else:
+        sizes = [len(names) for names in rows]
+        height = 0.4 * sum(sizes) + 0.6 * len(panels) + 0.4
+        layout = {"nrows": len(panels), "ncols": 1, "height_ratios": sizes}
+    figure, axes = plt.subplots(**layout, squeeze=False, figsize=(6.2, height))
     alt = []
-    for ax, (label, comparisons) in zip(axes[0], panels.items(), strict=True):
+    for ax, (label, panel) in zip(axes.flat, panels.items(), strict=True):
         ax.axvline(0, color="black", lw=1)
-        for row, c in enumerate(comparisons):
+        for row, (name, c) in enumerate(panel.items()):
             spread = row - 0.12 + 0.05 * (np.arange(c.n) % 5 - 2)
             dots = {"color": COLORS[0], "alpha": 0.6, "linestyle": "", "marker": "o"}
             ax.plot(c.differences, spread, **dots)
             bar = {"color": "black", "linestyle": "-", "lw": 2.5}
             ax.plot([c.low, c.high], [row + 0.25] * 2, marker="", **bar)
             ax.plot(c.mean, row + 0.25, marker="D", **bar)
-            alt.append(f"{label}, {c.treatment}: {c.mean:+.2g}, {c.verdict}")
+            alt.append(f"{label}, {name}: {c.mean:+.2g}, {c.verdict}")
         ax.set_xlabel(label)
-    axes[0, 0].set_yticks(range(len(names)), names)
-    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
-    figure.suptitle(textwrap.fill(title, 66), x=0.01, ha="left")
+        ax.set_yticks(range(len(panel)), list(panel))
+        ax.set_ylim(len(panel) - 0.5, -0.5)
+    figure.suptitle(title, x=0.01, ha="left")
     show(
         figure,
-        "A row for each arm with a dot for each seed, their mean and its 99 % "
-        f"interval, as differences from {controls[0]}. {'; '.join(alt)}.",
+        "Paired differences: in each row a dot for each seed, their mean and its 99 % "
+        f"interval. {'; '.join(alt)}.",
     )
 
 

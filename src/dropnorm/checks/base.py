@@ -200,6 +200,18 @@ def numbers(values, names):
     return tuple(number(v, name) for v, name in zip(values, names, strict=True))
 
 
+def prediction_items(predicted, keys):
+    """Key and value of each prediction; `NotAttempted` if none is made yet."""
+    if not isinstance(predicted, dict) or set(predicted) != set(keys):
+        raise Wrong(f"expected a dict with the keys {', '.join(keys)}")
+    blank = [key for key in keys if predicted[key] is None or predicted[key] is ...]
+    if len(blank) == len(keys):
+        raise NotAttempted
+    if blank:
+        raise Wrong(f"there is no prediction yet for {', '.join(blank)}")
+    return [(key, predicted[key]) for key in keys]
+
+
 def recognize(value, known, otherwise=None):
     """The words for the first of the `known` wrong values (words: value) that fits."""
     for words, wrong in known.items():

@@ -15,12 +15,12 @@ def check_float_array(name, value):
         )
 
 
-def check_size(name, value):
-    """Raise unless `value` is an integer of at least 1."""
+def check_integer(name, value, at_least=1):
+    """Raise TypeError or ValueError unless `value` is an integer of at least this."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value}")
 
 
 def check_dtype(dtype):

@@ -5,7 +5,7 @@ import numbers
 
 import numpy as np
 
-from dropnorm.layers.base import Layer, check_dtype, check_size
+from dropnorm.layers.base import Layer, check_dtype, check_integer
 
 
 def by_channel(x):
@@ -197,7 +197,7 @@ class RunningNorm(Layer):
         dtype=np.float64,
     ):
         super().__init__()
-        check_size("num_features", num_features)
+        check_integer("num_features", num_features)
         check_eps(eps)
         check_momentum(momentum)
         check_dtype(dtype)

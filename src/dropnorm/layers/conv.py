@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dropnorm.layers.base import Layer, check_dtype, check_size
+from dropnorm.layers.base import Layer, check_dtype, check_integer
 from dropnorm.layers.windows import (
     as_pair,
     check_maps,
@@ -132,8 +132,8 @@ class Conv2d(Layer):
         dtype=np.float64,
     ):
         super().__init__()
-        check_size("in_channels", in_channels)
-        check_size("out_channels", out_channels)
+        check_integer("in_channels", in_channels)
+        check_integer("out_channels", out_channels)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = as_pair("kernel_size", kernel_size)
         self.stride = as_pair("stride", stride)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dropnorm.layers.base import Layer, check_dtype, check_size
+from dropnorm.layers.base import Layer, check_dtype, check_integer
 from dropnorm.randomness import default_generator
 
 
@@ -77,8 +77,8 @@ class Linear(Layer):
         self, in_features, out_features, bias=True, *, rng=None, dtype=np.float64
     ):
         super().__init__()
-        check_size("in_features", in_features)
-        check_size("out_features", out_features)
+        check_integer("in_features", in_features)
+        check_integer("out_features", out_features)
         check_dtype(dtype)
         rng = default_generator() if rng is None else rng
         self.in_features, self.out_features = in_features, out_features

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from dropnorm.layers.base import Layer, check_dtype, check_size
+from dropnorm.layers.base import Layer, check_dtype, check_integer
 from dropnorm.layers.batchnorm import (
     RunningNorm,
     affine_parameters,
@@ -174,7 +174,7 @@ class LayerNorm(Layer):
         if not normalized_shape:
             raise ValueError("normalized_shape must have at least one axis, got ()")
         for size in normalized_shape:
-            check_size("normalized_shape", size)
+            check_integer("normalized_shape", size)
         check_eps(eps)
         check_dtype(dtype)
         self.normalized_shape = tuple(normalized_shape)
@@ -245,8 +245,8 @@ class GroupNorm(Layer):
         self, num_groups, num_channels, eps=1e-5, affine=True, *, dtype=np.float64
     ):
         super().__init__()
-        check_size("num_groups", num_groups)
-        check_size("num_channels", num_channels)
+        check_integer("num_groups", num_groups)
+        check_integer("num_channels", num_channels)
         if num_channels % num_groups:
             raise ValueError(
                 f"num_groups must divide num_channels = {num_channels}, "

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dropnorm.layers.base import check_size
+from dropnorm.layers.base import check_integer
 from dropnorm.nn.dropout import check_float_tensor
 
 
@@ -89,8 +89,8 @@ class _GhostBatchNorm(_CheckedBatchNorm):
         affine=True,
         track_running_stats=True,
     ):
-        check_size("num_features", num_features)
-        check_size("ghost_batch_size", ghost_batch_size)
+        check_integer("num_features", num_features)
+        check_integer("ghost_batch_size", ghost_batch_size)
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.ghost_batch_size = ghost_batch_size
 
@@ -215,7 +215,7 @@ class SyncBatchNorm(_CheckedBatchNorm):
         track_running_stats=True,
         process_group=None,
     ):
-        check_size("num_features", num_features)
+        check_integer("num_features", num_features)
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.process_group = process_group
 
@@ -274,7 +274,7 @@ class _BatchRenorm(_CheckedBatchNorm):
     def __init__(
         self, num_features, eps=1e-5, momentum=0.1, affine=True, *, rmax=3.0, dmax=5.0
     ):
-        check_size("num_features", num_features)
+        check_integer("num_features", num_features)
         _check_bound("rmax", rmax, 1)
         _check_bound("dmax", dmax, 0)
         super().__init__(num_features, eps, momentum, affine)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dropnorm.layers.base import check_size
+from dropnorm.layers.base import check_integer
 from dropnorm.layers.dropout import check_probability
 
 
@@ -171,8 +171,8 @@ class DropConnectLinear(RandomLayer, nn.Linear):
     """
 
     def __init__(self, in_features, out_features, bias=True, p=0.5):
-        check_size("in_features", in_features)
-        check_size("out_features", out_features)
+        check_integer("in_features", in_features)
+        check_integer("out_features", out_features)
         check_probability(p)
         super().__init__(in_features, out_features, bias)
         self.p = p
@@ -244,7 +244,7 @@ class DropBlock2d(_MultiplicativeNoise):
 
     def __init__(self, p, block_size):
         super().__init__(p)
-        check_size("block_size", block_size)
+        check_integer("block_size", block_size)
         self.block_size = block_size
 
     def _check_input(self, x):

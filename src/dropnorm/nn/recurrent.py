@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dropnorm.layers.base import check_size
+from dropnorm.layers.base import check_integer
 from dropnorm.layers.dropout import check_probability
 from dropnorm.nn.dropout import (
     RandomLayer,
@@ -72,8 +72,8 @@ class _VariationalRecurrence(RandomLayer):
     """
 
     def __init__(self, input_size, hidden_size, bias=True, batch_first=True, p=0.5):
-        check_size("input_size", input_size)
-        check_size("hidden_size", hidden_size)
+        check_integer("input_size", input_size)
+        check_integer("hidden_size", hidden_size)
         check_probability(p)
         super().__init__(input_size, hidden_size, bias=bias, batch_first=batch_first)
         self.p = p

@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
+from dropnorm.layers.base import check_integer
 from dropnorm.replicates.joint import CannotJoinError, join, side_by_side
 from dropnorm.replicates.losses import LOSSES
 from dropnorm.replicates.runs import Runs, isolated, set_seed
@@ -67,11 +68,11 @@ class Recipe:
     before_step: Callable | None = None
 
     def __post_init__(self):
-        _check_integer("epochs", self.epochs, at_least=1)
+        check_integer("epochs", self.epochs, at_least=1)
         if not callable(self.batch_size):
-            _check_integer("batch_size", self.batch_size, at_least=1)
+            check_integer("batch_size", self.batch_size, at_least=1)
         if self.eval_every is not None:
-            _check_integer("eval_every", self.eval_every, at_least=0)
+            check_integer("eval_every", self.eval_every, at_least=0)
         if not callable(self.optimizer):
             raise TypeError(
                 "optimizer must be a function of a list of parameters, "
@@ -90,7 +91,7 @@ class Recipe:
         if not callable(self.batch_size):
             return self.batch_size
         size = self.batch_size(epoch)
-        _check_integer(f"batch_size of epoch {epoch}", size, at_least=1)
+        check_integer(f"batch_size of epoch {epoch}", size, at_least=1)
         return int(size)
 
 
@@ -146,7 +147,7 @@ def train(arms, data, recipe, seeds=range(10)):
         raise TypeError(f"recipe must be a Recipe, got {type(recipe).__name__}")
     seeds = tuple(seeds)
     for seed in seeds:
-        _check_integer("each of the seeds", seed, at_least=0)
+        check_integer("each of the seeds", seed, at_least=0)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different and at least one, got {seeds}")
     jobs = min(_jobs(), len(arms))
@@ -578,13 +579,6 @@ def _random_states():
         np.random.get_state(legacy=False)["state"]["pos"],
         np.random.get_state(legacy=False)["state"]["key"].tolist(),
     )
-
-
-def _check_integer(name, value, at_least):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value}")
 
 
 def _jobs():

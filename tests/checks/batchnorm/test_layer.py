@@ -335,8 +335,8 @@ def test_layouts_names_what_is_wrong(key, pair, words):
 
 @pytest.mark.parametrize("answer", [3, [1, 2], "all"])
 def test_layouts_wants_a_dictionary(answer):
-    fails(B.layouts, answer, words="expected a dictionary", seeds=[0])
-    fails(B.peeks, answer, words="expected a dictionary", seeds=[0])
+    fails(B.layouts, answer, words="expected a dict with", seeds=[0])
+    fails(B.peeks, answer, words="expected a dict with", seeds=[0])
 
 
 # peeks

@@ -9,10 +9,11 @@ from dropnorm.checks.base import (
     check_array,
     checker,
     number,
+    prediction_items,
     pure,
     unpack,
 )
-from dropnorm.checks.batchnorm.compare import agree, predictions
+from dropnorm.checks.batchnorm.compare import agree
 from dropnorm.layers import batchnorm_backward, batchnorm_forward
 
 GRADIENTS = ["dx", "dgamma", "dbeta"]
@@ -28,7 +29,7 @@ def gradient_by_hand(predicted, *, seed=0):
         "along": [1.0, 1, -1, -1],
         "pair": [1.0, -1, 0, 0],
     }
-    for key, values in predictions(predicted, given):
+    for key, values in prediction_items(predicted, given):
         try:
             got = np.array(values, float)
         except (TypeError, ValueError):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dropnorm.checks.base import NotAttempted, Wrong, number, recognize
+from dropnorm.checks.base import Wrong, number, prediction_items, recognize
 
 
 def agree(what, got, right, known, hint, rtol=1e-6):
@@ -24,27 +24,13 @@ def agree(what, got, right, known, hint, rtol=1e-6):
     )
 
 
-def predictions(predicted, keys):
-    """Yield key and value for all keys; `NotAttempted` if there is no value at all."""
-    if not isinstance(predicted, dict):
-        raise Wrong(f"expected a dictionary, got {predicted!r}")
-    given = {key: predicted.get(key) for key in keys}
-    missing = [key for key, value in given.items() if value is None or value is ...]
-    if len(missing) == len(keys):
-        raise NotAttempted
-    for key in keys:
-        if key in missing:
-            raise Wrong(f"{key!r}: there is no prediction yet")
-        yield key, predicted[key]
-
-
 def guesses(predicted, right, known, why):
     """Compare numbers that were predicted, one for each key of `right`.
 
     `known` maps a key to the wrong values that have a diagnosis (words: value), `why`
     to the question for any other.
     """
-    for key, value in predictions(predicted, right):
+    for key, value in prediction_items(predicted, right):
         got = number(value, f"{key!r}")
         if not np.isclose(got, right[key], rtol=1e-3, atol=1e-9):
             words = recognize(got, known.get(key, {}), why[key])

@@ -13,10 +13,11 @@ from dropnorm.checks.base import (
     checker,
     number,
     numbers,
+    prediction_items,
     pure,
     recognize,
 )
-from dropnorm.checks.batchnorm.compare import agree, guesses, predictions
+from dropnorm.checks.batchnorm.compare import agree, guesses
 
 
 @checker
@@ -242,7 +243,7 @@ def layouts(predicted, *, seed=0):
             "how many values has the last axis' feature in the whole batch?": (50, 32),
         },
     }
-    for key, value in predictions(predicted, right):
+    for key, value in prediction_items(predicted, right):
         names = [f"{key!r}: the number of means", "the number of values"]
         got = numbers(value, names)
         if got != right[key]:

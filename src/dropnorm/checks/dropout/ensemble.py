@@ -8,12 +8,12 @@ from scipy.special import expit, log_expit, xlogy
 from torch import nn
 
 from dropnorm.checks.base import (
-    NotAttempted,
     Wrong,
     call,
     check_array,
     checker,
     number,
+    prediction_items,
     pure,
     recognize,
     unpack,
@@ -58,15 +58,9 @@ def mask_counts(predicted, *, seed=0):
             },
         ),
     }
-    if not isinstance(predicted, dict) or set(predicted) != set(slips):
-        raise Wrong(f"expected a dict with the keys {', '.join(slips)}")
-    blank = [name for name, value in predicted.items() if value is None or value is ...]
-    if len(blank) == len(slips):
-        raise NotAttempted
-    if blank:
-        raise Wrong(f"there is no prediction yet for {', '.join(blank)}")
-    for name, (truth, known) in slips.items():
-        value = number(predicted[name], name)
+    for name, prediction in prediction_items(predicted, slips):
+        truth, known = slips[name]
+        value = number(prediction, name)
         if value != truth:
             question = known.get(value, "count the calls that draw, and what they draw")
             raise Wrong(f"{name}: {value:g} is not the number of masks: {question}")

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from dropnorm.checks.base import (
-    NotAttempted,
     Wrong,
     call,
     check_array,
     checker,
     number,
     numbers,
+    prediction_items,
     pure,
     recognize,
 )
@@ -259,15 +259,9 @@ def predictions(predicted, *, seed=0):
             },
         ),
     }
-    if not isinstance(predicted, dict) or set(predicted) != set(programs):
-        raise Wrong(f"expected a dict with the keys {', '.join(programs)}")
-    blank = [name for name, value in predicted.items() if value is None or value is ...]
-    if len(blank) == len(programs):
-        raise NotAttempted
-    if blank:
-        raise Wrong(f"there is no prediction yet for {', '.join(blank)}")
-    for name, (truth, slips) in programs.items():
-        value = number(predicted[name], name)
+    for name, prediction in prediction_items(predicted, programs):
+        truth, slips = programs[name]
+        value = number(prediction, name)
         if not 0 <= value <= 1:
             raise Wrong(f"{name}: {value:g} is not a fraction between 0 and 1")
         if abs(value - truth) > 0.004:
