@@ -212,6 +212,7 @@ def differences(panels, title):
         ax.set_xlabel(label)
         ax.set_yticks(range(len(panel)), list(panel))
         ax.set_ylim(len(panel) - 0.5, -0.5)
+        ax.locator_params(axis="x", nbins=7 if axes.shape[1] == 1 else 5)
     figure.suptitle(title, x=0.01, ha="left")
     show(
         figure,
