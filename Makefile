@@ -10,7 +10,7 @@ INDEX  := _build/html/index.html
 NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.*' | sort)
 PACKAGE   := $(shell find src -name '*.py')
 SITE      := $(NOTEBOOKS) _config.yml _toc.yml \
-             $(shell find book -name '*.md' -o -name '*.txt' \
+             $(shell find book -name '*.md' -o -name '*.txt' -o -name '*.yml' \
                   -o -path 'book/_*' -type f -not -name '*.pyc')
 
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
@@ -49,7 +49,7 @@ $(STAMPS)/environment: requirements.txt pyproject.toml
 # --- the site ---------------------------------------------------------------
 
 $(INDEX): $(STAMPS)/environment $(SITE)
-	$(if $(filter %.yml book/_ext/% $(STAMPS)/%,$?),rm -rf _build)
+	$(if $(filter _%.yml book/_ext/% book/_static/% $(STAMPS)/%,$?),rm -rf _build)
 	$(BIN)/jupyter-book build --nitpick --warningiserror --keep-going .
 	@touch $@
 

@@ -242,3 +242,25 @@ def test_search_finds_the_chapter(browser, address):
     found = page.locator("#search-results a[href*='dropout/layer.html']")
     found.first.wait_for(timeout=10_000)
     page.close()
+
+
+def test_claims_can_be_filtered(browser, address):
+    claims = yaml.safe_load((ROOT / "book/reference/claims.yml").read_text("utf-8"))
+    wanted = {
+        f"claim-{item}"
+        for item, claim in claims.items()
+        if item.startswith("S1") and claim["verdict"] == "wrong"
+    }
+    page = browser.new_page()
+    page.goto(f"{address}book/reference/claims.html", wait_until="networkidle")
+    rows = page.locator("table.claims tbody tr:visible")
+    assert rows.count() == len(claims)
+    page.get_by_label("Article").select_option("S1")
+    page.get_by_label("Verdict").select_option("wrong")
+    assert {row.get_attribute("id") for row in rows.all()} == wanted
+    page.reload(wait_until="networkidle")  # the address keeps the choice
+    assert {row.get_attribute("id") for row in rows.all()} == wanted
+    page.get_by_label("Words").fill("batch norm no such words")
+    assert rows.count() == 0
+    assert page.get_by_role("status").inner_text() == f"0 of {len(claims)} items"
+    page.close()
