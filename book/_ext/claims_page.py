@@ -31,7 +31,8 @@ KINDS = {  # the letter in an item's name
 
 def code(text):
     """`Backticks` in a statement become code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    html = str(escape(text))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", html))
 
 
 class Claims(SphinxDirective):
