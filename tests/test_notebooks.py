@@ -3,6 +3,8 @@
 import ast
 import inspect
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -236,3 +238,18 @@ def test_code_quoted_from_the_package_is_the_packages(cells):
 def test_quotations_are_found(chapter):
     path = ROOT / "book" / f"{chapter}.ipynb"
     assert list(quoted(nbformat.read(path, as_version=4).cells))
+
+
+@pytest.mark.parametrize("hidden", ["keras", "onnx", "onnxruntime", "onnxscript"])
+def test_frameworks_says_in_one_line_what_to_install(hidden, monkeypatch):
+    """Its optional packages are those of the group `practice`, checked up front."""
+    path = ROOT / "book" / "practice" / "frameworks.ipynb"
+    setup = code(nbformat.read(path, as_version=4).cells)[1].source
+    start, _, _ = setup.partition("import keras")
+    monkeypatch.setitem(sys.modules, hidden, None)  # as if it were not installed
+    with pytest.raises(ImportError, match=f"also needs {hidden}: ") as error:
+        exec(start, {})
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    group = project["optional-dependencies"]["practice"]
+    packages = " ".join(re.match(r"\w+", line)[0] for line in group)
+    assert str(error.value).endswith(f"%pip install {packages}")
