@@ -871,7 +871,7 @@ def given_build(height, width, p):
         nn.Linear(64 * 5 * 5, 128),
         nn.ReLU(),
         nn.Linear(128, 10),
-        nn.Dropout2d(p),
+        nn.Dropout(p),
         nn.Softmax(dim=0),
     )
 
