@@ -200,6 +200,23 @@ def numbers(values, names):
     return tuple(number(v, name) for v, name in zip(values, names, strict=True))
 
 
+def table(values, like, what):
+    """`values` as an array of like's shape; `NotAttempted` if all are blank.
+
+    `what` says what is expected, as in "four rows of two numbers".
+    """
+    rows = values if isinstance(values, (list, tuple, np.ndarray)) else [values]
+    flat = [v for row in rows for v in (row if np.iterable(row) else [row])]
+    if flat and all(v is None or v is ... for v in flat):
+        raise NotAttempted
+    try:
+        values = np.array(values, float)
+    except (TypeError, ValueError):
+        raise Wrong(f"expected {what}, got {values!r}") from None
+    check_array(values, like=like)
+    return values
+
+
 def prediction_items(predicted, keys):
     """Key and value of each prediction; `NotAttempted` if none is made yet."""
     if not isinstance(predicted, dict) or set(predicted) != set(keys):
@@ -219,6 +236,38 @@ def recognize(value, known, otherwise=None):
         if fits and np.allclose(value, wrong, rtol=1e-5):
             return words
     return otherwise
+
+
+def agree(what, got, right, known, hint, rtol=1e-6):
+    """Raise `Wrong` unless `got` equals `right`, numbers or arrays of one shape.
+
+    The diagnosis is the first of `known` (words: wrong value) that fits, or `hint`.
+    """
+    atol = rtol * np.abs(right).max()
+    if np.allclose(got, right, rtol=rtol, atol=atol):
+        return
+    words = recognize(got, known, hint)
+    if np.ndim(right) == 0:
+        raise Wrong(f"{what} is {got:.4g}, expected {right:.4g}: {words}")
+    far = np.abs(got - right)
+    index = np.unravel_index(far.argmax(), far.shape)
+    place = ", ".join(map(str, index))
+    raise Wrong(
+        f"{what}[{place}] is {got[index]:.4g}, expected {right[index]:.4g}: {words}"
+    )
+
+
+def guesses(predicted, right, known, why, rtol=1e-3):
+    """Compare numbers that were predicted, one for each key of `right`.
+
+    `known` maps a key to the wrong values that have a diagnosis (words: value), `why`
+    to the question for any other.
+    """
+    for key, value in prediction_items(predicted, right):
+        got = number(value, f"{key!r}")
+        if not np.isclose(got, right[key], rtol=rtol, atol=1e-9):
+            words = recognize(got, known.get(key, {}), why[key])
+            raise Wrong(f"{key!r}: you predict {got:g}, and that is not it: {words}")
 
 
 def plausible(count, n, q, alpha=1e-10):

@@ -5,6 +5,7 @@ import torch
 
 from dropnorm.checks.base import (
     Wrong,
+    agree,
     call,
     check_array,
     checker,
@@ -13,7 +14,6 @@ from dropnorm.checks.base import (
     pure,
     unpack,
 )
-from dropnorm.checks.batchnorm.compare import agree
 from dropnorm.layers import batchnorm_backward, batchnorm_forward
 
 GRADIENTS = ["dx", "dgamma", "dbeta"]

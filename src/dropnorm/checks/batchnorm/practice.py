@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dropnorm.checks.base import (
     Wrong,
+    agree,
     call,
     check_array,
     checker,
@@ -16,7 +17,6 @@ from dropnorm.checks.base import (
     pure,
     unpack,
 )
-from dropnorm.checks.batchnorm.compare import agree
 from dropnorm.layers import GroupNorm
 
 # Folding and statistics

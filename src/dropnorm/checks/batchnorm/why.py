@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from dropnorm.checks.base import Wrong, call, checker, number
-from dropnorm.checks.batchnorm.compare import agree, guesses
+from dropnorm.checks.base import Wrong, agree, call, checker, guesses, number
 from dropnorm.layers import batchnorm_backward, batchnorm_forward
 
 

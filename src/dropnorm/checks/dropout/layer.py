@@ -14,7 +14,7 @@ from dropnorm.checks.base import (
     pure,
     recognize,
 )
-from dropnorm.checks.dropout.masks import (
+from dropnorm.checks.masks import (
     CALLS,
     RATES,
     check_ends,

@@ -12,7 +12,7 @@ from dropnorm.checks.base import (
     pure,
     recognize,
 )
-from dropnorm.checks.dropout.masks import CALLS, check_masks, make_input, run_layer
+from dropnorm.checks.masks import CALLS, check_masks, make_input, run_layer
 
 
 @checker

@@ -1,0 +1,51 @@
+"""Checkers of book/cnn/exercises.ipynb, one module for each chapter."""
+
+from dropnorm.checks.cnn.convolution import (
+    backward,
+    by_hand,
+    compose,
+    convolution,
+    equivariant,
+    layout,
+    max_backward,
+    output_size,
+    pool,
+    seen,
+    shift,
+)
+from dropnorm.checks.cnn.network import (
+    behind_max,
+    build,
+    count,
+    map_dropout,
+    network,
+    noise,
+    norm_backward,
+    rows,
+    separable,
+    speaks,
+)
+
+__all__ = [
+    "backward",
+    "behind_max",
+    "build",
+    "by_hand",
+    "compose",
+    "convolution",
+    "count",
+    "equivariant",
+    "layout",
+    "map_dropout",
+    "max_backward",
+    "network",
+    "noise",
+    "norm_backward",
+    "output_size",
+    "pool",
+    "rows",
+    "seen",
+    "separable",
+    "shift",
+    "speaks",
+]
