@@ -4,6 +4,7 @@ import functools
 import random
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -510,6 +511,14 @@ def test_same_results_in_any_number_of_processes(monkeypatch, capsys):
             assert (value == two.model(0).state_dict()[name]).all()
     lines = printed.out.splitlines()
     assert len(lines) == 4 and lines[:2] == lines[2:]
+
+
+def test_backends_that_return_all_results_at_once():
+    """As Ray's and multiprocessing's; with one job nothing is started."""
+    alone = replicates.train({"a": mlp}, data, recipe(epochs=1), SEEDS)
+    with joblib.parallel_config(backend="multiprocessing"):
+        runs = replicates.train({"a": mlp}, data, recipe(epochs=1), SEEDS)
+    assert (runs["a"].test_nll == alone["a"].test_nll).all()
 
 
 def test_workers_take_the_default_dtype_and_large_data(monkeypatch, capsys):

@@ -155,8 +155,11 @@ def train(arms, data, recipe, seeds=range(10)):
     dtype = torch.get_default_dtype()
     with isolated(dtype):
         split = _stack([data(seed) for seed in seeds], seeds, recipe.loss)
+    # Some backends, as Ray's, hand over all results at the end only.
+    backend, _ = joblib.parallel.get_active_backend()
+    as_done = "generator" if backend.supports_return_generator else "list"
     # "c": workers share large arrays instead of receiving copies.
-    parallel = joblib.Parallel(jobs, mmap_mode="c", return_as="generator")
+    parallel = joblib.Parallel(jobs, mmap_mode="c", return_as=as_done)
     results = parallel(
         joblib.delayed(_train_arm)(name, factory, split, recipe, seeds, dtype)
         for name, factory in arms.items()
