@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -20,6 +21,17 @@ def act(function, *args, when=""):
     call(action, *args, when=when)
 
 
+def listed(function, *args, when=""):
+    """As `call`, for a function that may also be a generator."""
+
+    @functools.wraps(function)
+    def action(*args):
+        result = function(*args)
+        return list(result) if inspect.isgenerator(result) else result
+
+    return call(action, *args, when=when)
+
+
 @contextlib.contextmanager
 def watched(model, forward_pre_hook):
     """Every module calls forward_pre_hook(module, args) meanwhile."""
@@ -32,7 +44,7 @@ def watched(model, forward_pre_hook):
 
 
 def settings(model):
-    """What an answer may change by mistake: words for a diagnosis, and the value."""
+    """What an answer may change by mistake: words for a diagnosis, and values."""
     modules = list(model.modules())
     norms = [module for module in modules if isinstance(module, _BatchNorm)]
     return {
@@ -47,11 +59,10 @@ def settings(model):
 def changed(before, model):
     """The words for the first thing that is another than in `before`, or None."""
     for words, now in settings(model).items():
-        pairs = list(zip(before[words], now, strict=False))
-        same = all(
-            torch.equal(a, b) if torch.is_tensor(a) else a == b for a, b in pairs
-        )
-        if len(pairs) != len(now) or not same:
+        if len(before[words]) != len(now) or not all(
+            torch.equal(a, b) if torch.is_tensor(a) else a == b
+            for a, b in zip(before[words], now, strict=True)
+        ):
             return words
     return None
 

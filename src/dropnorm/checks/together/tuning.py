@@ -18,7 +18,7 @@ from dropnorm.checks.base import (
     prediction_items,
     unpack,
 )
-from dropnorm.checks.together.models import act
+from dropnorm.checks.together.models import act, listed
 from dropnorm.checks.together.order import check_gradients, task
 
 # Choosing by validation
@@ -33,12 +33,12 @@ class _Model(BaseEstimator):
         self.value = value
 
     def fit(self, x, y):
-        self.rows_ = np.array(y)
-        self.log.append(("fit", self.value, np.array(x), np.array(y), self.rows_))
+        self.rows_ = np.ravel(y)
+        self.log.append(("fitted on", np.array(x), self.rows_, self.rows_))
         return self
 
     def score(self, x, y):
-        self.log.append(("score", self.value, np.array(x), np.array(y), self.rows_))
+        self.log.append(("judged by", np.array(x), np.ravel(y), self.rows_))
         return score(self.value, self.rows_, y)
 
 
@@ -87,7 +87,7 @@ def nested(solve, *, seed=0):
         values = [0.1, 0.3, 0.5, 0.7]
         _Model.log = log = []
         when = f"with {outer} outer and {inner} inner folds"
-        results = call(
+        results = listed(
             solve, x.copy(), y.copy(), list(values), _Model, outer, inner, when=when
         )
         _check_scaling(log, x, y, table, outer, when)
@@ -135,12 +135,13 @@ def _check_scaling(log, x, y, table, outer, when):
         rows = np.array([table[i] for i in rows])
         return (rows - by.mean(axis=0)) / by.std(axis=0, ddof=ddof)
 
-    for kind, _, given, rows, fitted in log:
+    for what, given, rows, fitted in log:
+        if not set(rows) | set(fitted) <= set(y):
+            raise Wrong(f"{when}: a model is given labels that are not in y")
         if given.shape != (len(rows), 2):
             raise Wrong(f"{when}: a model is given x of shape {given.shape}")
         if any(np.allclose(given, scaled(rows, fitted, ddof)) for ddof in (0, 1)):
             continue
-        what = "fitted on" if kind == "fit" else "judged by"
         hint = "each feature by mean and deviation of the rows that the model is fit on"
         inside = [sorted(part) for part in parts if set(fitted) < part]
         known = [
@@ -385,7 +386,7 @@ def schedule(solve, *, seed=0):
             "that falls along a line": 0.1 * (1 - epoch / epochs),
         }
         what = f"with {epochs} epochs of {n} batches: the rate of step"
-        hint = "expected ½ lr (1 + cos(π epoch / epochs)) in epoch 0, 1, …"
+        hint = "expected ½ η (1 + cos(π t / T)) in epoch t of T, counted from 0"
         agree(what, rates, right, known, hint)
         check_gradients(seed, optimizer, batches, epochs)
 
@@ -400,7 +401,7 @@ def large_batch(solve, *, seed=0):
         epochs, warmup = 6, 2
         arguments = lr, batch, new, n_train, epochs, warmup
         when = "for large_batch({:.3f}, {}, {}, {}, {}, {})".format(*arguments)
-        got = call(solve, *arguments, when=when)
+        got = listed(solve, *arguments, when=when)
         try:
             got = np.array(list(got), float)
         except (TypeError, ValueError):
@@ -464,7 +465,7 @@ def grow(solve, *, seed=0):
     for falls, limit in (([1, 1, 2, 4, 8], 100), ([1, 2, 2, 5, 20, 40], 8)):
         given, limit = [lr / fall for fall in falls], limit * batch
         when = f"for {len(given)} rates that fall by up to {max(falls)}"
-        result = call(solve, list(given), batch, limit, when=when)
+        result = listed(solve, list(given), batch, limit, when=when)
         try:
             got = [unpack(pair, ["rate", "batch size"]) for pair in result]
         except TypeError:

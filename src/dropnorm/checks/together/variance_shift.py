@@ -1,5 +1,7 @@
 """Exercises of the chapter together/variance_shift."""
 
+import copy
+
 import numpy as np
 import torch
 from scipy.stats import norm
@@ -238,7 +240,7 @@ def meter(solve, *, seed=0):
     for start in (True, False):
         net.train(start)
         when = f"with the model in {'training' if start else 'evaluation'} mode"
-        before, state = settings(net), [b.clone() for b in net.buffers()]
+        before, state = settings(net), copy.deepcopy(net.state_dict())
         got = call(solve, net, x.clone(), passes, when=when)
         _check_left_alone(net, before, state, when)
         if not isinstance(got, (list, tuple)) or len(got) != len(norms):
@@ -252,7 +254,10 @@ def meter(solve, *, seed=0):
 
 
 def _check_left_alone(net, before, state, when):
-    if any(not torch.equal(a, b) for a, b in zip(state, net.buffers(), strict=True)):
+    now = net.state_dict()
+    if now.keys() != state.keys() or not all(
+        torch.equal(now[name], value) for name, value in state.items()
+    ):
         raise Wrong(
             f"{when}: your passes in training mode have changed the running "
             "statistics, which were to be inspected. Measure a copy, or put them back"
@@ -266,9 +271,10 @@ def _check_left_alone(net, before, state, when):
 
 def _check_ratio(ratio, i, off, samples, passes):
     what = f"batch norm {i + 1}: the ratio"
-    if not isinstance(ratio, (np.ndarray, torch.Tensor)):
+    if isinstance(ratio, torch.Tensor):
+        ratio = ratio.detach().numpy()
+    if not isinstance(ratio, np.ndarray) or ratio.dtype.kind != "f":
         raise Wrong(f"{what} is a {type(ratio).__name__}, expected a tensor")
-    ratio = torch.as_tensor(ratio).detach().double().numpy()
     width = off.shape[1]
     if ratio.shape != (width,):
         raise Wrong(f"{what} has shape {ratio.shape}, expected one for each unit")
