@@ -12,6 +12,14 @@ FILE = ROOT / "book" / "reference" / "claims.yml"
 CLAIMS = yaml.safe_load(FILE.read_text())
 VERDICTS = {"right", "imprecise", "wrong", "unsupported", "depends"}
 KINDS = "CHAFLQTUR"  # concepts first, then what is claimed, printed, asked and cited
+# All items of the articles: how many of each kind, and the steps of each algorithm.
+INVENTORY = {
+    "S0": "C8 H12 A4,5,6 F2 L3 Q4 T7 U2 R4",
+    "S1": "C10 H13 A3,3 F6 L2 Q10 T5 U1",
+    "S2": "C15 H9 A4,3 F3 L3 Q4 T2 U5",
+    "S3": "C12 H9 A3,3 F5 L2 Q6 T6 U2 R4",
+    "S4": "C3 H5 A0,0,0 F2 L3 Q4 T7 R1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,24 @@ def place(item):
         r"S([0-4])-([A-Z])(\d+)(?:\.(\d+))?", item
     ).groups()
     return int(document), KINDS.index(kind), int(number), int(step or 0)
+
+
+def inventory():
+    for article, kinds in INVENTORY.items():
+        for kind, *numbers in (
+            re.findall(r"[A-Z]|\d+", each) for each in kinds.split()
+        ):
+            if kind != "A":
+                yield from (f"{article}-{kind}{i + 1}" for i in range(int(numbers[0])))
+                continue
+            for i, steps in enumerate(map(int, numbers), 1):
+                yield from (f"{article}-A{i}.{step + 1}" for step in range(steps))
+                if steps == 0:
+                    yield f"{article}-A{i}"
+
+
+def test_every_item_of_the_articles_is_judged():
+    assert set(inventory()) == set(CLAIMS)
 
 
 def test_items_stand_once_and_in_order():
