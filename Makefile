@@ -9,7 +9,7 @@ INDEX  := _build/html/index.html
 
 NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.*' | sort)
 PACKAGE   := $(shell find src -name '*.py')
-SITE      := $(NOTEBOOKS) _config.yml _toc.yml \
+SITE      := $(NOTEBOOKS) $(PACKAGE) _config.yml _toc.yml \
              $(shell find book -name '*.md' -o -name '*.txt' -o -name '*.yml' \
                   -o -path 'book/_*' -type f -not -name '*.pyc')
 

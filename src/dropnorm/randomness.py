@@ -29,7 +29,7 @@ def reproducible(seed):
     Parameters
     ----------
     seed : int
-        At least 0 and less than 2**32.
+        At least 0 and less than ``2**32``.
 
     Returns
     -------

@@ -135,12 +135,12 @@ class LayerNorm(Layer):
 
     Attributes
     ----------
-    weight, bias : (*normalized_shape,)
+    weight, bias : of shape normalized_shape
         γ, from 1, and β, from 0; absent if not learned.
 
     Shapes
     ------
-    Input (..., *normalized_shape); output the same. Without parameters any float
+    Input ``(..., *normalized_shape)``; output the same. Without parameters any float
     dtype; an example of one value gives β.
 
     Raises

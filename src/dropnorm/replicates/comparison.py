@@ -145,7 +145,7 @@ def compare(treatment, control, metric="difference", names=("treatment", "contro
 def expected_calibration_error(probabilities, labels, bins=15):
     """How far confidence is from accuracy, on average, in per cent.
 
-    ECE = Σ_b n_b/n · |accuracy_b − confidence_b| over bins b of equal width of the
+    ECE = Σ_b n_b/n · abs(accuracy_b − confidence_b) over bins b of equal width of the
     top probability; bin b holds confidences in (b/bins, (b+1)/bins].
 
     Parameters
