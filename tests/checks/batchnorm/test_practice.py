@@ -74,7 +74,7 @@ WRONG_FOLDS = {
     "inputs": (misfold(lambda W, s, v, g, e: W * s), "or to the inputs"),
     "inputs of conv": (
         misfold(lambda W, s, v, g, e: rows(W, s) if W.ndim == 2 else W * s),
-        "or to the last axis|ValueError",
+        "ValueError",
     ),
     "inputs of conv, axis 1": (
         misfold(
@@ -111,7 +111,7 @@ WRONG_FOLDS = {
     "beta alone": (misfold(bias=lambda b, s, m, beta: beta.copy()), "is it β alone"),
     "no None": (
         lambda W, b, *a: fold(W, b * 1.0, *a),
-        "no bias: your answer raised TypeError|TypeError",
+        "TypeError",
     ),
     "in place": (
         lambda W, b, *a: fold(W.__imul__(1.5) / 1.5, b, *a),
@@ -130,7 +130,7 @@ WRONG_FOLDS = {
 @pytest.mark.parametrize("name", WRONG_FOLDS)
 def test_fold_names_what_is_wrong(name):
     answer, words = WRONG_FOLDS[name]
-    fails(B.fold, answer, words=words.split("|")[-1])
+    fails(B.fold, answer, words=words)
 
 
 # merged
@@ -630,7 +630,7 @@ WRONG_TUNINGS = {
     "freezes too": (tuning(do=freeze_too), "is no longer trained"),
     "everything": (tuning(train=False), "dropout is off"),
     "resets": (tuning(do=reset), "your function changes"),
-    "momentum": (tuning(do=momentum_zero), "are changed|settings"),
+    "momentum": (tuning(do=momentum_zero), "settings"),
     "untracked": (tuning(do=untrack), "settings are changed"),
     "weighs nothing": (tuning(do=batch_statistics), "normalizes by the batch, not"),
     "layer norm too": (
@@ -644,7 +644,7 @@ WRONG_TUNINGS = {
 @pytest.mark.parametrize("name", WRONG_TUNINGS)
 def test_fine_tuning_names_what_is_wrong(name):
     answer, words = WRONG_TUNINGS[name]
-    fails(B.fine_tuning, answer, words=words.split("|")[-1])
+    fails(B.fine_tuning, answer, words=words)
 
 
 # build

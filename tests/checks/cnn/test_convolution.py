@@ -634,7 +634,7 @@ WRONG_COMPOSES = {
         lambda a, b: signal.convolve2d(a, b)[::-1, ::-1],
         "is the result flipped",
     ),
-    "turned": (lambda a, b: signal.convolve2d(a, b).T, "rows and columns|shape"),
+    "turned": (lambda a, b: signal.convolve2d(a, b).T, "rows and columns"),
     "same": (lambda a, b: signal.convolve2d(a, b, "same"), "how many pixels"),
     "product": (lambda a, b: np.outer(a, b), "how many pixels"),
     "wrong": (lambda a, b: signal.convolve2d(a, b) + 1, "which products meet x"),
@@ -644,7 +644,7 @@ WRONG_COMPOSES = {
 @pytest.mark.parametrize("name", WRONG_COMPOSES)
 def test_compose_names_what_is_wrong(name):
     answer, words = WRONG_COMPOSES[name]
-    fails(C.compose, answer, words=words.split("|")[0])
+    fails(C.compose, answer, words=words)
 
 
 # max_backward
@@ -1074,10 +1074,7 @@ WRONG_SHIFTS = {
 @pytest.mark.parametrize("name", WRONG_SHIFTS)
 def test_shift_names_what_is_wrong(name):
     answer, words = WRONG_SHIFTS[name]
-    for seed in range(2):
-        result = C.shift(answer, trained, seed=seed)
-        assert result.status == "failed", (seed, result)
-        assert any(w in result.message for w in words.split("|")), (seed, result)
+    fails(C.shift, answer, trained, words=words, seeds=range(2))
 
 
 def test_shift_not_attempted():

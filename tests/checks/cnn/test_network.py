@@ -723,10 +723,7 @@ WRONG_NOISES = {
 @pytest.mark.parametrize("name", WRONG_NOISES)
 def test_noise_names_what_is_wrong(name):
     answer, words = WRONG_NOISES[name]
-    for seed in range(3):
-        result = C.noise(answer, seed=seed)
-        assert result.status == "failed"
-        assert any(w in result.message for w in words.split("|")), result
+    fails(C.noise, answer, words=words, seeds=range(3))
 
 
 # behind_max
@@ -796,10 +793,7 @@ WRONG_WINNERS = {
 @pytest.mark.parametrize("name", WRONG_WINNERS)
 def test_behind_max_names_what_is_wrong(name):
     answer, words = WRONG_WINNERS[name]
-    for seed in range(4):
-        result = C.behind_max(answer, seed=seed)
-        assert result.status == "failed"
-        assert any(w in result.message for w in words.split("|")), (seed, result)
+    fails(C.behind_max, answer, words=words, seeds=range(4))
 
 
 # build
@@ -981,7 +975,7 @@ WRONG_SEPARABLES = {
         cost(lambda c, o, k: right_weights(c, o, k) + c + o),
         "are there biases",
     ),
-    "product": (cost(lambda c, o, k: c * k**2 * c * o), "their costs add up|Their"),
+    "product": (cost(lambda c, o, k: c * k**2 * c * o), "Their"),
     "one each": (cost(lambda c, o, k: c * k**2 + o), "each pair of channels"),
     "wrong": (cost(lambda c, o, k: 1), "first a kernel for each map"),
     "one place": (
@@ -1007,4 +1001,4 @@ WRONG_SEPARABLES = {
 @pytest.mark.parametrize("name", WRONG_SEPARABLES)
 def test_separable_names_what_is_wrong(name):
     answer, words = WRONG_SEPARABLES[name]
-    fails(C.separable, answer, words=words.split("|")[-1], seeds=range(3))
+    fails(C.separable, answer, words=words, seeds=range(3))

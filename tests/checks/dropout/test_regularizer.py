@@ -169,7 +169,7 @@ WRONG_PENALTIES = {
     ),
     "averaged": (
         both(exact=lambda t, z, v, p: (product(t, p) - np.exp(z)).mean()),
-        "exact penalty is|expected the sum",
+        "expected the sum",
     ),
     "unscaled": (
         both(exact=lambda t, z, v, p: (product(t, p, False) - np.exp(z)).sum()),
@@ -266,7 +266,7 @@ WRONG_PENALTIES = {
 @pytest.mark.parametrize("name", WRONG_PENALTIES)
 def test_poisson_names_what_is_wrong(name):
     penalties, words = WRONG_PENALTIES[name]
-    fails(checks.dropout.poisson, penalties, words=words.split("|")[-1])
+    fails(checks.dropout.poisson, penalties, words=words)
 
 
 # deleted
