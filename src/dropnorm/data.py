@@ -206,9 +206,8 @@ def breast_cancer(seed, *, n_train=300, n_val=100, n_test=169):
 
     References
     ----------
-    Wolberg, Mangasarian, Street and Street (1995), Breast Cancer Wisconsin
-    (Diagnostic), UCI Machine Learning Repository, doi:10.24432/C5DW2B; as shipped by
-    scikit-learn.
+    Wolberg, Street and Mangasarian (1995), Breast Cancer Wisconsin (Diagnostic), UCI
+    Machine Learning Repository, doi:10.24432/C5DW2B; as shipped by scikit-learn.
     """
     x, y = datasets.load_breast_cancer(return_X_y=True)
     split = _split(x, y.astype(np.int64), seed, n_train, n_val, n_test)
