@@ -6,6 +6,7 @@ from posixpath import join, normpath
 
 import nbformat
 import pytest
+from chapter_map import lanes
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -45,3 +46,12 @@ def test_no_line_follows_from_others(chapter):
     for each in NEEDS[chapter]:
         others = set(NEEDS[chapter]) - {each}
         assert each not in set().union(*map(all_needs, others))
+
+
+def test_a_line_begins_to_the_right_of_those_that_run():
+    number, last = lanes(NEEDS)
+    order = list(NEEDS)
+    for one in number:
+        for other in number:
+            if order.index(one) < order.index(other) < order.index(last[one]):
+                assert number[one] < number[other]
