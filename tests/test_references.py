@@ -1,5 +1,6 @@
 """The bibliography has the works that the book cites, and no others."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 BOOK = Path(__file__).parents[1] / "book"
+SOURCE = BOOK.parent / "src" / "dropnorm"
 PAGE = (BOOK / "reference" / "references.md").read_text(encoding="utf-8")
 # - Authors (year). Title. Venue ...
 ENTRY = re.compile(r"^- (.+?) \((\d{4})\)\. (.+?[.?!]) (?=[A-Z]|arXiv)", re.M)
@@ -19,6 +21,11 @@ IDS = [path.relative_to(BOOK).as_posix() for path in NOTEBOOKS]
 IN_TEXT = re.compile(
     r"\b([A-Z][\w-]+)(?:, [A-Z][\w-]+)*"
     r"(?: et al\.| (?:&|and) [A-Z][\w-]+),? \(?((?:19|20)\d\d)\b"
+)
+
+# "Ioffe (2017)", "Gal and Ghahramani (2016)", "Wan et al. (2013)", in a docstring
+BY_DOCSTRING = re.compile(
+    r"\b([A-Z][\w-]+)(?:(?:,| and) [A-Z][\w-]+)*(?: et al\.)? \(((?:19|20)\d\d)\)"
 )
 
 
@@ -81,12 +88,38 @@ def test_claims_cite_listed_works():
     assert set(re.findall(r"\b[a-z]+(?:19|20)\d\d\b", sources)) <= KEYS
 
 
+def test_works_named_on_other_pages_are_listed():
+    for name in ("claims.yml", "faq.md", "glossary.md", "performance.md"):
+        text = (BOOK / "reference" / name).read_text("utf-8")
+        named = {name.lower() + year for name, year in IN_TEXT.findall(text)}
+        assert named <= KEYS, name
+
+
+def cited_by_docstrings():
+    """The keys of the works in the references of all docstrings."""
+    keys = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                continue
+            text = " ".join((ast.get_docstring(node) or "").split())
+            keys |= {n.lower() + year for n, year in BY_DOCSTRING.findall(text)}
+    return keys
+
+
+def test_works_named_in_docstrings_are_listed():
+    keys = cited_by_docstrings()
+    assert {"ioffe2017", "gal2016", "wan2013"} <= keys
+    assert keys <= KEYS
+
+
 def test_listed_works_are_cited():
     claims = (BOOK / "reference" / "claims.yml").read_text("utf-8")
     everything = " ".join(plain(markdown(path)) for path in NOTEBOOKS)
+    others = cited_by_docstrings() | set(re.findall(r"\b[a-z]+\d{4}\b", claims))
     idle = [
         title
         for authors, year, title in ENTRIES
-        if title not in everything and surname(authors) + year not in claims
+        if title not in everything and surname(authors) + year not in others
     ]
     assert not idle

@@ -90,8 +90,8 @@ def digits(seed, *, n_train=1000, n_val=297, n_test=500):
     Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI
     Machine Learning Repository, doi:10.24432/C50P49; as shipped by scikit-learn.
     """
-    x, y = datasets.load_digits(return_X_y=True)
-    return _standardize(_split(x, y.astype(np.int64), seed, n_train, n_val, n_test))
+    x, y = _sklearn_digits()
+    return _standardize(_split(x, y, seed, n_train, n_val, n_test))
 
 
 def mnist5k(seed, *, size=28, n_train=3000, n_val=1000, n_test=1000):
@@ -206,9 +206,8 @@ def breast_cancer(seed, *, n_train=300, n_val=100, n_test=169):
 
     References
     ----------
-    Wolberg, Mangasarian, Street and Street (1995), Breast Cancer Wisconsin
-    (Diagnostic), UCI Machine Learning Repository, doi:10.24432/C5DW2B; as shipped by
-    scikit-learn.
+    Wolberg, Street and Mangasarian (1995), Breast Cancer Wisconsin (Diagnostic), UCI
+    Machine Learning Repository, doi:10.24432/C5DW2B; as shipped by scikit-learn.
     """
     x, y = datasets.load_breast_cancer(return_X_y=True)
     split = _split(x, y.astype(np.int64), seed, n_train, n_val, n_test)
@@ -321,6 +320,12 @@ def fashion_mnist(seed, *, n_train=50_000, n_val=10_000, n_test=10_000):
 
 
 # Sources, read once in a process ---------------------------------------------------
+
+
+@functools.cache
+def _sklearn_digits():
+    x, y = datasets.load_digits(return_X_y=True)
+    return x, y.astype(np.int64)
 
 
 @functools.cache

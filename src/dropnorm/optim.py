@@ -182,6 +182,7 @@ class AdamW(Adam):
     References
     ----------
     Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization, algorithm 2.
+    There the learning rate does not multiply the decay; here, as in PyTorch, it does.
     """
 
     def __init__(self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):

@@ -314,8 +314,8 @@ class BatchNorm1d(RunningNorm):
     ----------
     Ioffe and Szegedy (2015), Batch Normalization: Accelerating Deep Network Training
     by Reducing Internal Covariate Shift. ICML, arXiv:1502.03167: Algorithms 1 and 2.
-    They average the statistics for evaluation over batches; the exponential average
-    is PyTorch's.
+    Algorithm 2 averages the statistics for evaluation over batches, with equal
+    weights; the exponential average is as in PyTorch.
     """
 
     shapes = {2: "(N, C)", 3: "(N, C, L)"}

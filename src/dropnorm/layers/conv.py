@@ -45,7 +45,7 @@ def conv2d_forward(x, weight, bias=None, stride=1, padding=0):
     References
     ----------
     Chellapilla, Puri and Simard (2006), High Performance Convolutional Neural Networks
-    for Document Processing, section 3: unrolling ("im2col").
+    for Document Processing: unrolled convolution ("im2col").
     """
     stride, padding = as_pair("stride", stride), as_pair("padding", padding, least=0)
     out_channels, in_channels, *kernel_size = weight.shape

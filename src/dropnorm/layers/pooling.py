@@ -254,7 +254,7 @@ class GlobalAvgPool2d(Layer):
 
     References
     ----------
-    Lin, Chen and Yan (2014), Network in Network, section 3.2.
+    Lin, Chen and Yan (2013), Network In Network, arXiv:1312.4400, section 3.2.
     """
 
     def _check_input(self, x):

@@ -161,7 +161,7 @@ def expected_calibration_error(probabilities, labels, bins=15):
     References
     ----------
     Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks,
-    equations 2, 3 and 5.
+    equation 3.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
