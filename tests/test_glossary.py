@@ -1,4 +1,4 @@
-"""The glossary: sorted, each term once, and each with a section that uses it."""
+"""The glossary: sorted, each term once, with a section that uses it, and linked to."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-PAGE = Path(__file__).parents[1] / "book" / "reference" / "glossary.md"
+BOOK = Path(__file__).parents[1] / "book"
+PAGE = BOOK / "reference" / "glossary.md"
+CHAPTERS = sorted(p for p in BOOK.glob("*/*.ipynb") if p.stem != "exercises")
 GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "ε": "epsilon"}
 # How the chapters write a term, where they use a symbol or a longer form.
 WRITTEN = {
@@ -21,10 +23,11 @@ LINK = re.compile(r"\]\((\S+?)#(\S+?)\)")
 
 def entries():
     """Terms, and the text below them, of each entry."""
-    body = re.search(r"^```\{glossary\}\n(.*?)^```", PAGE.read_text(), re.M | re.S)[1]
-    for entry in re.split(r"\n\n(?=\S)", body.strip()):
-        terms = re.match(r"(?:\S.*\n)+", entry)[0]
-        yield terms.splitlines(), entry[len(terms) :]
+    for entry in re.split(r"^### ", PAGE.read_text(), flags=re.M)[1:]:
+        term, text = re.split(r"\n+", entry, maxsplit=1)
+        also = re.match(r"\*Also: (.*)\.\*\n", text)
+        others = also[1].replace("`", "").split(", ") if also else []
+        yield [term, *others], re.split(r"^## ", text, flags=re.M)[0]
 
 
 ENTRIES = list(entries())
@@ -56,6 +59,12 @@ def test_terms_are_unique_and_sorted():
     assert first == sorted(first)
 
 
+def test_terms_stand_below_their_letter():
+    for part in re.split(r"^## ", PAGE.read_text(), flags=re.M)[1:]:
+        terms = re.findall(r"^### (.*)$", part, re.M)
+        assert {plain(term)[0].upper() for term in terms} == {part[0]}
+
+
 @pytest.mark.parametrize(
     ("terms", "text"), ENTRIES, ids=[terms[0] for terms, _ in ENTRIES]
 )
@@ -66,6 +75,17 @@ def test_a_chapter_uses_the_term_and_has_the_section(terms, text):
     for file, anchor in links:
         chapter = prose(PAGE.parent / file)
         assert anchor in map(slug, re.findall(r"^#+ (.*)$", chapter, re.M))
-        used += re.sub(r"\s+", " ", re.sub(r"[*_`$]", "", chapter)).lower()
-    names = [re.sub(r" \(.*\)$", "", term).replace("_", "") for term in terms]
+        words = re.sub(r"\]\(\S*?\)|[*_`$[]", "", chapter)
+        used += re.sub(r"\s+", " ", words).lower()
+    names = [re.sub(r" of (batch norm|the optimizer)$", "", term) for term in terms]
+    names = [name.replace("_", "") for name in names]
     assert any(WRITTEN.get(name, name.lower()) in used for name in names)
+
+
+def test_chapters_link_to_every_entry_and_to_nothing_else():
+    linked = set()
+    for path in CHAPTERS:
+        anchors = re.findall(r"/glossary\.md(?:#(\S*?))?\)", prose(path))
+        assert len(set(anchors)) == len(anchors), f"{path}: one link a term is enough"
+        linked |= set(anchors)
+    assert linked == {slug(names[0]) for names, _ in ENTRIES}
