@@ -30,7 +30,7 @@ def build(folder, address):
     shutil.copy(ROOT / "CITATION.cff", book)
     shutil.copy(ROOT / "book" / "_static" / "card.png", book / "figure.png")
     (book / "index.md").write_text(
-        '# The first & only\n\n`code`\n\nA page.\n\nWhat is "this"?\n\n'
+        "# The first & only\n\n`code`\n\nA page.\n\nIs 1 < 2 & true?\n\n"
         "![What it shows](figure.png)\n\n```{toctree}\npart/page\n```\n"
     )
     (book / "part" / "page.md").write_text(f"# A page\n\nNo figure.\n\n{LONG}\n")

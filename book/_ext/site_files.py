@@ -110,7 +110,8 @@ def current_page(app, pagename, templatename, context, doctree):
 
 def not_found(app):
     """A page that a host serves in place of one that it does not have."""
-    content = {"title": "No such page", "body": NOT_FOUND}
+    title = "There is no such page"
+    content = {"title": title, "pagetitle": title, "body": NOT_FOUND}
     yield "404", content, "page.html"
 
 
@@ -158,6 +159,10 @@ def write_files(app, exception):
         absolute(page.read_text("utf-8"), urlparse(site).path or "/"),
         "utf-8",
     )
+    # The search ranks pages by title: it must not begin with markup.
+    index = folder / "searchindex.js"
+    number = r'<span class=\\"section-number\\">.*?</span>'
+    index.write_text(re.sub(number, "", index.read_text("utf-8")), "utf-8")
     if site:
         pages = sorted(app.env.found_docs)
         addresses = [site + app.builder.get_target_uri(p) for p in pages]
