@@ -9,7 +9,7 @@ INDEX  := _build/html/index.html
 
 NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.*' | sort)
 PACKAGE   := $(shell find src -name '*.py')
-SITE      := $(NOTEBOOKS) $(PACKAGE) _config.yml _toc.yml \
+SITE      := $(NOTEBOOKS) $(PACKAGE) _config.yml _toc.yml CHANGELOG.md CITATION.cff \
              $(shell find book -name '*.md' -o -name '*.txt' -o -name '*.yml' \
                   -o -path 'book/_*' -type f -not -name '*.pyc')
 
@@ -19,12 +19,13 @@ NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
 UNIT  := tests --ignore tests/site --ignore tests/classroom
 
 .DELETE_ON_ERROR:
-.PHONY: help book test lint unit notebooks site test-portable check lab execute \
-        serve benchmark publish classroom test-classroom clean
+.PHONY: help book test lint unit notebooks site site-report test-portable check lab \
+        execute serve benchmark publish classroom test-classroom clean
 
 help:
 	@echo "make book            the site, from stored outputs; prints where it is"
 	@echo "make test            everything that decides whether a change lands"
+	@echo "make site-report     weight, load time and axe's findings of each page"
 	@echo "make test-portable   unit tests and notebooks again, as on an older CPU"
 	@echo "make check NOTEBOOK=book/dropout/layer.ipynb     one notebook, strictly"
 	@echo "make execute [NOTEBOOK=...]   run notebooks again and store their outputs"
@@ -49,7 +50,7 @@ $(STAMPS)/environment: requirements.txt pyproject.toml
 # --- the site ---------------------------------------------------------------
 
 $(INDEX): $(STAMPS)/environment $(SITE)
-	$(if $(filter _%.yml book/_ext/% book/_static/% $(STAMPS)/%,$?),rm -rf _build)
+	$(if $(filter _%.yml CITATION.cff book/_ext/% book/_static/% $(STAMPS)/%,$?),rm -rf _build)
 	$(BIN)/jupyter-book build --nitpick --warningiserror --keep-going .
 	@touch $@
 
@@ -82,8 +83,13 @@ $(STAMPS)/%.passed: % $(PACKAGE) $(STAMPS)/environment
 	DROPNORM_JOBS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(NBVAL) $<
 	@mkdir -p $(@D) && touch $@
 
+SITE_TESTS := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup tests/site
+
 site: $(INDEX)
-	$(BIN)/python -m pytest -q tests/site
+	$(SITE_TESTS)
+
+site-report: $(INDEX)
+	$(SITE_TESTS) -k "weight or accessible"
 
 # An older CPU, emulated; float64 makes the printed digits agree all the same.
 OLD_CPU := ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE \

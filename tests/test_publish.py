@@ -39,6 +39,7 @@ def check_agreement(root):
     assert bool(launch["binderhub_url"]) == bool(launch["colab_url"]) == bool(url)
     sites = re.findall(r"^Read it at <(.*)>\.$", (root / "README.md").read_text(), re.M)
     assert sites == ([citation["url"]] if url else [])
+    assert config["html"]["baseurl"] == citation.get("url", "")
     return url
 
 

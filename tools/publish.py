@@ -49,6 +49,7 @@ def publish(root, repository):
             r"^  binderhub_url: .*$": "  binderhub_url: https://mybinder.org",
             r"^  colab_url: .*$": "  colab_url: https://colab.research.google.com",
             r"^  use_issues_button: .*$": "  use_issues_button: true",
+            r"^  baseurl: .*$": f"  baseurl: {site}",
         },
         "README.md": {
             r"^(# .*)\n(\nRead it at .*\n)?": rf"\1\n\nRead it at <{site}>.\n",

@@ -1,4 +1,8 @@
-"""Serve the built site, open each page once in a headless browser, note what it did."""
+"""Serve the built site, open each page once in a headless browser, note what it did.
+
+At the end stands a table of what each page weighs, how long it took to load and what
+axe found; `make site-report` makes only that.
+"""
 
 import contextlib
 import functools
@@ -52,9 +56,36 @@ class Visit:
 
 
 def pytest_generate_tests(metafunc):
-    # Module scope keeps the tests of one page together, so it is loaded once.
+    # Module scope keeps the tests of one page together, so it is loaded once; the
+    # group keeps them in one process.
     if "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", PAGES, indirect=True, scope="module")
+        pages = [pytest.param(p, marks=pytest.mark.xdist_group(p)) for p in PAGES]
+        metafunc.parametrize("name", pages, indirect=True, scope="module")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The table: what tests recorded of a page, the worst of all layouts."""
+    rows = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for page, cells in report.user_properties:
+                row = rows.setdefault(page, {})
+                for column, value in cells.items():
+                    row[column] = max(value, row.get(column, value))
+    if not rows:
+        return
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    terminalreporter.section("pages")
+    terminalreporter.line(f"{'':32}" + "".join(f"{each:>12}" for each in columns))
+    for page in sorted(rows, key=PAGES.index):
+        cells = "".join(f"{rows[page].get(each, ''):>12}" for each in columns)
+        terminalreporter.line(f"{page:32}{cells}")
+
+
+@pytest.fixture(scope="session")
+def pages() -> list[str]:
+    """The names of all pages, in the order in which they are read."""
+    return PAGES
 
 
 @pytest.fixture(scope="session")
@@ -76,11 +107,16 @@ def name(request, site) -> str:
 def address(site):
     """Where the site is served, on a free port of this machine."""
 
-    class Quiet(SimpleHTTPRequestHandler):
+    class Host(SimpleHTTPRequestHandler):
+        """Like GitHub Pages: answers with 404.html where there is no file."""
+
+        error_content_type = "text/html; charset=utf-8"
+        error_message_format = (site / "404.html").read_text("utf-8").replace("%", "%%")
+
         def log_message(self, *args):
             pass
 
-    handler = functools.partial(Quiet, directory=site)
+    handler = functools.partial(Host, directory=site)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
