@@ -8,7 +8,7 @@ STAMPS := .stamps
 INDEX  := _build/html/index.html
 
 NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.*' | sort)
-PACKAGE   := $(shell find src -name '*.py')
+PACKAGE   := $(shell find src -name '*.py' -o -name '*.js' -o -name '*.css')
 SITE      := $(NOTEBOOKS) $(PACKAGE) _config.yml _toc.yml CHANGELOG.md CITATION.cff \
              $(shell find book -name '*.md' -o -name '*.txt' -o -name '*.yml' \
                   -o -path 'book/_*' -type f -not -name '*.pyc')

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from dropnorm import data, gradcheck, init, layers, nn, optim, plots, replicates
+from dropnorm import (
+    data,
+    gradcheck,
+    init,
+    interactive,
+    layers,
+    nn,
+    optim,
+    plots,
+    replicates,
+)
 
 REFERENCE = Path(__file__).parents[1] / "book" / "reference"
 PAGES = [REFERENCE / "api.md", *sorted((REFERENCE / "api").glob("*.md"))]
@@ -36,7 +46,8 @@ def public(module):
 
 
 @pytest.mark.parametrize(
-    "module", [data, gradcheck, init, layers, nn, optim, plots, replicates]
+    "module",
+    [data, gradcheck, init, interactive, layers, nn, optim, plots, replicates],
 )
 def test_every_public_name_is_documented_once(module):
     assert sorted(documented(module.__name__)) == sorted(public(module))

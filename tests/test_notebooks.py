@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -131,6 +132,21 @@ def test_every_figure_has_the_alternative_text_of_its_code(cells):
             assert len(alt) >= 40, f"{cell.id}: show figures with plots.show"
             assert alt == figure.metadata["image/png"]["alt"], cell.id
         assert len(figures) <= 1, f"{cell.id}: one figure a cell, one alt text"
+
+
+def test_every_interactive_figure_has_a_task_and_a_description(cells):
+    for before, cell in pairwise(cells):
+        outputs = cell.get("outputs", [])
+        pages = [
+            o.data["text/html"] for o in outputs if "text/html" in o.get("data", {})
+        ]
+        for page in pages:
+            assert page.startswith('<figure class="dropnorm-figure"'), cell.id
+            alt = re.search(r'<svg role="img" [^>]*aria-label="([^"]*)"', page)[1]
+            assert len(alt) >= 40, cell.id
+            assert before.cell_type == "markdown" and "> **Predict." in before.source
+            assert len(page.encode()) < 40_000, cell.id
+        assert len(pages) <= 1, f"{cell.id}: one figure a cell"
 
 
 def test_size_and_width(path, cells):
