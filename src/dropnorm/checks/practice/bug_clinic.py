@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -9,8 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from dropnorm.checks.base import Wrong, call, checker, number, prediction_items
-from dropnorm.checks.practice.tensors import array, build, state
+from dropnorm.checks.base import Wrong, call, number, prediction_items
+from dropnorm.checks.practice.tensors import array, build, checker, state
 
 # What the training loss shows
 
@@ -171,9 +172,13 @@ def decay_groups(solve, *, seed=0):
         if hasattr(groups, "__next__"):
             groups = list(groups)
         try:
-            # A default that is not 0, as AdamW has one.
-            optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.01)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a parameter that is there twice
+                # A default that is not 0, as AdamW has one.
+                optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.01)
         except Exception as error:
+            if "more than one parameter group" in str(error):
+                raise Wrong(f"{when} a parameter is in two groups") from None
             raise Wrong(f"{when} AdamW refuses the groups: {error}") from None
         found = [
             (id(w), group["weight_decay"])

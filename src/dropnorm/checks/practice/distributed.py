@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dropnorm.checks.base import Wrong, agree, call, check_array, checker, number
-from dropnorm.checks.practice.tensors import first_fit
+from dropnorm.checks.base import Wrong, agree, call, check_array, number
+from dropnorm.checks.practice.tensors import checker, first_fit
 from dropnorm.checks.together.models import act
 
 # One step from several small batches
@@ -164,13 +164,15 @@ def accuracy(solve, *, seed=0):
     n = 10
     truth = rng.permutation([1, 1, 0, 1, 0, 1, 1, 0, 1, 1]).astype(bool)
     first = int(np.flatnonzero(~truth)[0])
-    order = np.array([first, *[i for i in rng.permutation(n) if i != first]])
+    second = int(np.flatnonzero(truth)[0])  # one wrong, one right
+    rest = [i for i in rng.permutation(n) if i not in (first, second)]
+    order = np.array([first, second, *rest])
     cases = {
         "of two processes, without repetition": [order[::2], order[1::2]],
+        "of two processes, with six examples and four": [order[:6], order[6:]],
         "of four processes, with two examples drawn twice": [
             np.resize(order, 12)[r::4] for r in range(4)
         ],
-        "of two processes, with six examples and four": [order[:6], order[6:]],
         "of three processes, with one example drawn three times": [
             order[:5],
             np.append(order[5:9], first),
@@ -182,8 +184,8 @@ def accuracy(solve, *, seed=0):
         shares = [truth[part].mean() for part in parts]
         total, hits = sum(map(len, parts)), sum(truth[part].sum() for part in parts)
         known = {
-            "is it the mean of the processes' accuracies?": np.mean(shares),
             "are examples that were drawn twice counted twice?": hits / total,
+            "is it the mean of the processes' accuracies?": np.mean(shares),
             "the divisor is right, but are examples drawn twice among the hits?": (
                 hits / n
             ),

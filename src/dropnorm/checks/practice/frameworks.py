@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dropnorm.checks.base import Wrong, call, checker, number, unpack
-from dropnorm.checks.practice.tensors import array, build, first_fit, state
+from dropnorm.checks.base import Wrong, call, number, unpack
+from dropnorm.checks.practice.tensors import array, build, checker, first_fit, state
 
 # A network from Keras
 
@@ -137,12 +137,13 @@ def same_padding(solve, *, seed=0):
         if got == right:
             continue
         n, floor = -(-size // stride), size // stride
-        total = (n - 1) * stride + kernel - size
         hint = "the last of ⌈size/stride⌉ windows ends at (that - 1) · stride + kernel"
         if min(got) < 0:
             hint = "if the windows need less than there is, nothing is added"
         elif got == right[::-1]:
             hint = "where does the odd zero stand, in front or behind?"
+        elif min(right) > 0 and got in ((sum(right), 0), (0, sum(right))):
+            hint = "are the zeros shared between both sides?"
         elif got == (kernel // 2, kernel // 2) or sum(got) == kernel - 1:
             hint = (
                 "that would do for a stride of 1: how far does the last window reach?"
@@ -153,8 +154,6 @@ def same_padding(solve, *, seed=0):
             hint = (
                 "the first window begins at 0, so the last begins at (n - 1) · stride"
             )
-        elif total > 0 and got in ((total, 0), (0, total)):
-            hint = "are the zeros shared between both sides?"
         raise Wrong(f"{when} you add {got[0]:g} and {got[1]:g} zeros: {hint}")
 
 
@@ -200,12 +199,20 @@ def keras_norm(cls, *, seed=0):
         x = rng.standard_normal(shape) * 0.3 + rng.standard_normal(4)
         fresh = array(call(layer.eval(), torch.tensor(x), when=when), shape, when)
         if not np.allclose(fresh, gamma * x / np.sqrt(1 + eps) + beta):
+            hint = "does it ask self.training?"
+            second = (1, 4) if x.ndim == 2 else (1, 4, 1, 1)
+            other = gamma.reshape(second) * x / np.sqrt(1 + eps) + beta.reshape(second)
+            if np.allclose(fresh, other):
+                hint = "are the features on the last axis?"
+            elif np.allclose(fresh, gamma * x / np.sqrt(1 + 1e-5) + beta):
+                hint = "is that PyTorch's epsilon?"
             raise Wrong(
                 f"{when}, fresh and in evaluation, it does not normalize by the moving "
-                "statistics 0 and 1: does it ask self.training?"
+                f"statistics 0 and 1: {hint}"
             )
         axes = tuple(range(x.ndim - 1))
-        got = array(call(layer.train(), torch.tensor(x), when=when), shape, when)
+        tracked = torch.tensor(x, requires_grad=True)
+        got = array(call(layer.train(), tracked, when=when), shape, when)
         known = {
             "are the features on the last axis?": (_first_axis(x), 0, eps),
             "is the variance that normalizes divided by m, or by m - 1?": (

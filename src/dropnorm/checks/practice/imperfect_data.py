@@ -11,11 +11,11 @@ from dropnorm.checks.base import (
     agree,
     call,
     check_array,
-    checker,
     guesses,
     number,
     unpack,
 )
+from dropnorm.checks.practice.tensors import checker
 
 # One missing value
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dropnorm.checks.base import Wrong, agree, call, check_array, checker, pure
-from dropnorm.checks.practice.tensors import array, build, state
+from dropnorm.checks.base import Wrong, agree, call, check_array, pure
+from dropnorm.checks.practice.tensors import array, build, checker, state
 
 # One norm for each step
 

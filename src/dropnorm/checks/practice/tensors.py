@@ -1,13 +1,30 @@
 """What the checkers of this part share: tensors, and models that are left alone."""
 
 import copy
+import functools
 import inspect
 
 import numpy as np
 import torch
 from torch import nn
 
+from dropnorm.checks import base
 from dropnorm.checks.base import Wrong, call
+
+
+def checker(check):
+    """As `base.checker`, with float64 as the default dtype meanwhile."""
+
+    @functools.wraps(check)
+    def in_float64(*answers, seed):
+        dtype = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            check(*answers, seed=seed)
+        finally:
+            torch.set_default_dtype(dtype)
+
+    return base.checker(in_float64)
 
 
 def array(value, shape, when=""):

@@ -9,11 +9,10 @@ from dropnorm.checks.base import (
     agree,
     call,
     check_array,
-    checker,
     numbers,
     unpack,
 )
-from dropnorm.checks.practice.tensors import first_fit
+from dropnorm.checks.practice.tensors import checker, first_fit
 from dropnorm.checks.together.models import act
 
 # Adaptive gradient clipping
@@ -248,9 +247,11 @@ def mixup(solve, *, seed=0):
             hint = "row i is to be lam · x[i] + (1 - lam) · x[j]"
             if np.allclose(other, lam * x[other.argmax(axis=1)]):
                 hint = "which of the two has the weight lam?"
-            elif np.allclose(rest, np.diag(np.diag(rest))):
-                hint = "is each row mixed with itself?"
+            elif np.allclose(rest, 0):
+                hint = "is the partner missing?"
             raise Wrong(f"x is not mixed as expected: {hint}")
+        if (partner == np.arange(n)).all():
+            raise Wrong("is each row mixed with itself? That leaves it as it is")
         if len(set(partner)) < n:
             raise Wrong("a row is the partner of several: is the order a permutation?")
         one_hot = np.eye(k)[y]
