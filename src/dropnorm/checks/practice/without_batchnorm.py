@@ -82,7 +82,7 @@ def clip(solve, *, seed=0):
                 raise Wrong("a parameter whose gradient is None got one")
             if not np.array_equal(p.detach().numpy(), weights):
                 raise Wrong(f"for {where}: the weights change, not the gradients alone")
-            got = p.grad.numpy()
+            got = p.grad.detach().numpy()
             if not np.isfinite(got).all():
                 raise Wrong(
                     f"for {where}: the gradient holds {got[~np.isfinite(got)][0]}: "
