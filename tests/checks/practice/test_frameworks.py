@@ -232,6 +232,16 @@ def norm_class(
     return Norm
 
 
+class Spoils(norm_class()):
+    """Its output is changed in place, so that there is no way back."""
+
+    def forward(self, x):
+        root = torch.exp(x)
+        y = super().forward(root.log())
+        root.mul_(2)
+        return y
+
+
 class ByTorch(nn.Module):
     """F.batch_norm does the rest."""
 
@@ -277,6 +287,7 @@ WRONG_NORMS = {
         lambda n, m=0.99, e=1e-3: nn.BatchNorm1d(n, eps=e, momentum=1 - m),
         "is not in the state_dict",
     ),
+    "no way back": (Spoils, "using your answer raised RuntimeError"),
     "no module": (lambda n, m, e: 3, "returns a module"),
     "raises": (lambda n, m, e: n[0], "TypeError"),
 }

@@ -9,11 +9,15 @@ import torch
 from torch import nn
 
 from dropnorm.checks import base
-from dropnorm.checks.base import Wrong, call
+from dropnorm.checks.base import NotAttempted, Wrong, call
 
 
 def checker(check):
-    """As `base.checker`, with float64 as the default dtype meanwhile."""
+    """As `base.checker`, with float64 as the default dtype meanwhile.
+
+    What an answer raises outside of `call` becomes a diagnosis as well: in a backward
+    pass, or where its result is used.
+    """
 
     @functools.wraps(check)
     def in_float64(*answers, seed):
@@ -21,6 +25,11 @@ def checker(check):
         torch.set_default_dtype(torch.float64)
         try:
             check(*answers, seed=seed)
+        except (Wrong, NotAttempted):
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise Wrong(f"using your answer raised {kind}: {error}") from None
         finally:
             torch.set_default_dtype(dtype)
 
