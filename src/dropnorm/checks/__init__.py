@@ -5,7 +5,7 @@ a `Result`; shown in a notebook, the result says what is wrong, or that nothing 
 Another ``seed=`` tries the answer on other inputs.
 """
 
-from dropnorm.checks import batchnorm, cnn, dropout, together
+from dropnorm.checks import batchnorm, cnn, dropout, practice, together
 from dropnorm.checks.base import Result
 
-__all__ = ["Result", "batchnorm", "cnn", "dropout", "together"]
+__all__ = ["Result", "batchnorm", "cnn", "dropout", "practice", "together"]
