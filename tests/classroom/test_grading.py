@@ -119,8 +119,7 @@ class Course:
         for exercise, check in cells(release, "check").items():
             call = ast.parse(check.source).body[0].value.func.value
             checker = ast.unparse(call.func).removeprefix("checks.")
-            own = defined(stubs[exercise].source)
-            names = [a.id if a.id in own else "_" for a in call.args]
+            names = [argument.id for argument in call.args]
             wrong[exercise] = [
                 (
                     ANSWER.format(
