@@ -32,7 +32,7 @@ help:
 	@echo "make lab             the notebooks in JupyterLab"
 	@echo "make serve           the site at http://127.0.0.1:8000"
 	@echo "make classroom [SEED=...]     the exercises as a graded nbgrader course"
-	@echo "make test-classroom  the course grades right, wrong and endless answers"
+	@echo "make test-classroom [PART=dropout]   right, wrong and endless answers, graded"
 	@echo "make benchmark       speed on this machine, into book/reference/performance"
 	@echo "make publish REPOSITORY=owner/name   write the address into all files"
 	@echo "make clean           remove what was built; the environments stay"

@@ -108,12 +108,12 @@ def run_nbgrader(*arguments, course=COURSE):
     )
 
 
-def make(course=COURSE, seed=SEED):
+def make(course=COURSE, seed=SEED, parts="*"):
     """Write the course into its folder, anew."""
     shutil.rmtree(course, ignore_errors=True)
     course.mkdir(parents=True)
     config = Path(shutil.copy(ROOT / "tools" / "nbgrader_config.py", course))
-    for path in sorted(ROOT.glob("book/*/exercises.ipynb")):
+    for path in sorted(ROOT.glob(f"book/{parts}/exercises.ipynb")):
         name = path.parent.name
         notebook = graded(nbformat.read(path, as_version=4), seed)
         target = course / "source" / name / f"{name}.ipynb"

@@ -9,3 +9,7 @@ c.ClearSolutions.code_stub = {"python": ""}
 
 # Seconds for each cell; then the cell has failed, and grading goes on with the next.
 c.Execute.timeout = 120
+
+# Seconds to wait for what a finished cell printed. With the 4 of nbgrader, a machine
+# that grades several students at once loses whole notebooks.
+c.Execute.iopub_timeout = 60
