@@ -18,7 +18,7 @@ import site_files
 import yaml
 from bs4 import BeautifulSoup
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ADDRESS = "https://somebody.github.io/their-book/"
 LONG = "A question comes first, " + "and it is long, " * 20 + "is it not?"
 
