@@ -29,8 +29,8 @@ def test_site_opens_on_its_front_page(page, address):
         ("dropout layer", "dropout/layer.html"),
         ("batch normalization layer", "batchnorm/layer.html"),
         ("convolution", "cnn/convolution.html"),
-        ("variance shift", "reference/glossary.html#term-variance-shift"),
-        ("DropConnect", "reference/glossary.html#term-DropConnect"),
+        ("variance shift", "reference/glossary.html#variance-shift"),
+        ("DropConnect", "reference/glossary.html#dropconnect"),
         ("BatchNorm2d", "reference/api/layers.html#dropnorm.layers.BatchNorm2d"),
     ],
 )
