@@ -270,6 +270,16 @@ def guesses(predicted, right, known, why, rtol=1e-3):
             raise Wrong(f"{key!r}: you predict {got:g}, and that is not it: {words}")
 
 
+def judgments(predicted, right):
+    """Compare predictions of True or False; `right` maps a key to answer and hint."""
+    for key, value in prediction_items(predicted, right):
+        answer, hint = right[key]
+        if not isinstance(value, (bool, np.bool_)):
+            raise Wrong(f"{key!r}: expected True or False, got {value!r}")
+        if value != answer:
+            raise Wrong(f"{key!r}: you predict {value}, and that is not it: {hint}")
+
+
 def plausible(count, n, q, alpha=1e-10):
     """Whether chance explains `count` of n independent events of probability q.
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from dropnorm.checks.base import Wrong, call, number, prediction_items
+from dropnorm.checks.base import Wrong, call, judgments, number
 from dropnorm.checks.practice.tensors import array, build, checker, state
 
 # What the training loss shows
@@ -34,12 +34,7 @@ def visible(predicted, *, seed=0):
         "decay on gamma": (True, "gamma is used in the next forward pass"),
         "not saved": (False, "when are the buffers missing?"),
     }
-    for key, value in prediction_items(predicted, right):
-        answer, hint = right[key]
-        if not isinstance(value, (bool, np.bool_)):
-            raise Wrong(f"{key!r}: expected True or False, got {value!r}")
-        if value != answer:
-            raise Wrong(f"{key!r}: you predict {value}, and that is not it: {hint}")
+    judgments(predicted, right)
 
 
 # The best epoch

@@ -15,8 +15,8 @@ from dropnorm.checks.base import (
     agree,
     call,
     checker,
+    judgments,
     number,
-    prediction_items,
     pure,
 )
 from dropnorm.checks.together.models import act, changed, listed, settings, watched
@@ -42,12 +42,7 @@ def falsified(predicted, *, seed=0):
             "what does this batch norm divide by in evaluation?",
         ),
     }
-    for key, value in prediction_items(predicted, right):
-        answer, hint = right[key]
-        if not isinstance(value, (bool, np.bool_)):
-            raise Wrong(f"{key!r}: expected True or False, got {value!r}")
-        if value != answer:
-            raise Wrong(f"{key!r}: you predict {value}, and that is not it: {hint}")
+    judgments(predicted, right)
 
 
 def _norms_behind_dropout(net):
