@@ -20,11 +20,7 @@ from markupsafe import Markup
 from sphinx.util.docutils import SphinxDirective
 
 LINE = re.compile(r"(\S+) \((.+)\):((?: \S+)*)$")
-LANE, ROW, NAME = (
-    11,
-    27,
-    190,
-)  # a line's width, a row's height, a name's width
+LANE, ROW, NAME = 11, 27, 190  # widths of line and name, height of row
 UP, DOWN = 4, 6  # where, above and below its middle, lines reach a row
 
 

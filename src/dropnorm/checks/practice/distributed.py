@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dropnorm.checks.base import Wrong, agree, call, check_array, number
-from dropnorm.checks.practice.tensors import checker, first_fit
+from dropnorm.checks.base import Wrong, agree, call, check_array, number, recognize
+from dropnorm.checks.practice.tensors import checker
 from dropnorm.checks.together.models import act
 
 # One step from several small batches
@@ -96,12 +96,12 @@ def accumulate(solve, *, seed=0):
                 f"for batches {where}: the gradient holds NaN: what is the mean loss "
                 "of a batch without labels?"
             )
-        hint = first_fit(got, variants)
+        hint = recognize(got, variants)
         if hint == "":
             continue
         if hint is None:
             hint = "expected that of the mean loss over all labeled rows of all batches"
-            if first_fit(got - 5, variants) is not None:
+            if recognize(got - 5, variants) is not None:
                 hint = "a gradient from before the call is in it"
         raise Wrong(f"for batches {where}: the gradient is wrong: {hint}")
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dropnorm.checks.base import Wrong, call, number, unpack
-from dropnorm.checks.practice.tensors import array, build, checker, first_fit, state
+from dropnorm.checks.base import Wrong, call, number, recognize, unpack
+from dropnorm.checks.practice.tensors import array, build, checker, state
 
 # A network from Keras
 
@@ -81,7 +81,7 @@ def conversion(solve, *, seed=0):
             for k in range(5)
             for faults in itertools.combinations(CONVERSION, k)
         }
-        faults = first_fit(got, variants)
+        faults = recognize(got, variants)
         if faults is None:
             raise Wrong(
                 "the logits are not those of the network in Keras: which array goes "
@@ -228,7 +228,7 @@ def keras_norm(cls, *, seed=0):
             for words, (over, ddof, e) in known.items():
                 y = _standardize(x, over, ddof, e)
                 variants[words] = gamma * y + beta
-            hint = first_fit(got, variants)
+            hint = recognize(got, variants)
             if hint is None and np.allclose(got, fresh):
                 hint = "is it the batch that normalizes in training?"
             hint = (

@@ -65,13 +65,3 @@ def build(cls, *args, when=""):
 def state(model):
     """A copy of the parameters and buffers."""
     return copy.deepcopy(dict(model.state_dict()))
-
-
-def first_fit(value, variants):
-    """The key of the first variant (key: array) that `value` equals, or None."""
-    for key, other in variants.items():
-        if np.shape(other) == np.shape(value) and np.allclose(
-            value, other, rtol=1e-5, atol=1e-8
-        ):
-            return key
-    return None

@@ -10,9 +10,10 @@ from dropnorm.checks.base import (
     call,
     check_array,
     numbers,
+    recognize,
     unpack,
 )
-from dropnorm.checks.practice.tensors import checker, first_fit
+from dropnorm.checks.practice.tensors import checker
 from dropnorm.checks.together.models import act
 
 # Adaptive gradient clipping
@@ -94,7 +95,7 @@ def clip(solve, *, seed=0):
                 )
                 for words, faults in CLIPPING.items()
             }  # fmt: skip
-            hint = first_fit(got, variants)
+            hint = recognize(got, variants)
             if hint == "":
                 continue
             hint = (
