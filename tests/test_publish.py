@@ -63,6 +63,14 @@ def test_publish_sets_the_address_everywhere_and_can_change_it(copy):
     assert {file: (copy / file).read_text() for file in FILES} == first
 
 
+def test_the_repository_named_as_its_host_is_served_at_the_top(copy):
+    publish.publish(copy, "Somebody/Somebody.github.io")
+    url = "https://github.com/Somebody/Somebody.github.io"
+    assert check_agreement(copy) == url
+    config = yaml.safe_load((copy / "_config.yml").read_text())
+    assert config["html"]["baseurl"] == "https://somebody.github.io/"
+
+
 @pytest.mark.parametrize(
     "bad", ["", "name", "https://github.com/a/b", "a/b/c", "a b/c"]
 )

@@ -42,7 +42,9 @@ def publish(root, repository):
         raise ValueError(f"REPOSITORY must be owner/name, got {repository!r}")
     owner, name = repository.split("/")
     url = f"https://github.com/{repository}"
-    site = f"https://{owner.lower()}.github.io/{name}/"
+    host = f"{owner.lower()}.github.io"
+    # The repository of that name is served at the top, all others in a folder.
+    site = f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
     lines = {
         "_config.yml": {
             r"^  url: .*$": f"  url: {url}",
