@@ -21,7 +21,7 @@ LEFT, TOP, WIDE = (4, 180), 26, 156  # of the drawings
 
 def _gray(share):
     """From white to a gray in which a mark can still be seen."""
-    return np.floor(255 - 175 * share + 0.5).astype(int)
+    return np.floor(255 - 120 * share + 0.5).astype(int)
 
 
 def _sum(weights, window, divisor):
@@ -93,7 +93,7 @@ def convolution(digit=3, stride=1, padding=0, place=0):
         f'<path class="strike" data-part="unseen" d="{strikes}"/>\n'
         f'<path class="one" data-part="border" d="{border}"/>\n'
         f'<g data-part="output">{cells(_gray(abs(y) / top), LEFT[1])}</g>\n'
-        f'<path class="axis" data-part="minus" d="{minus}"/>\n'
+        f'<path class="bar" data-part="minus" d="{minus}"/>\n'
         f'<path class="window" data-part="window" d="{marks}"/>\n'
         f'<text x="4" y="200">darker: larger; − : negative</text>\n'
         f'<text x="4" y="220">struck out: seen by no window</text>\n'

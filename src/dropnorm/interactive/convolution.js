@@ -41,7 +41,7 @@ start("convolution", ({ kernel, digit, stride, padding, place }, page) => {
     return `M${to(x + cell * b, top + cell * a)}h${long}v${long}h-${long}z`;
   };
   const square = (x, a, b, share) => {
-    const gray = Math.floor(255 - 175 * share + 0.5);
+    const gray = Math.floor(255 - 120 * share + 0.5);
     return `<path fill="rgb(${gray},${gray},${gray})" stroke="#aaa" d="${box(x, a, b, 1)}"/>`;
   };
   const most = Math.max(...output.map(Math.abs)) || 1;

@@ -3,6 +3,7 @@
 import json
 from html import escape
 from importlib.resources import files
+from urllib.parse import quote
 
 
 class Figure:
@@ -11,6 +12,10 @@ class Figure:
     The picture and the numbers of the first setting are in the HTML. Its script, if
     it may run, shows the controls and writes other pictures and numbers in place. It
     loads nothing, and finds its figure by name, so that figures need no ids.
+
+    JupyterLab shows the outputs of a notebook that it does not trust without scripts,
+    styles and SVG elements, but keeps the text inside the latter, and other controls.
+    So the picture is an image, and the controls are text in a script, until it runs.
 
     Parameters
     ----------
@@ -41,18 +46,24 @@ class Figure:
     def _repr_html_(self):
         here = files(__package__)
         code = [(here / f"{name}.js").read_text() for name in ("shared", self._name)]
-        style = (here / "shared.css").read_text()
-        label = escape(self._label)
+        style, picture_style = (
+            (here / f"{name}.css").read_text() for name in ("shared", "picture")
+        )
+        picture = (
+            '<svg xmlns="http://www.w3.org/2000/svg" class="dropnorm-picture" '
+            f'width="340" height="{self._height}" viewBox="0 0 340 {self._height}">\n'
+            f"<style>\n{picture_style}</style>\n{self._svg}</svg>"
+        )
+        source = quote(picture.replace('"', "'"), safe=" /:;,=.()'")
         data = escape(json.dumps(self._data, separators=(",", ":")), quote=False)
         data = data.replace("'", "&#39;")
         return (
             f'<figure class="dropnorm-figure" data-figure="{self._name}" '
             f"data-data='{data}'>\n<style>\n{style}</style>\n"
-            f'<div class="settings" role="group" aria-label="Settings" hidden="">\n'
-            f"{self._controls}</div>\n"
-            f'<svg role="img" '
-            f'viewBox="0 0 340 {self._height}" aria-label="{label}">\n'
-            f"{self._svg}</svg>\n"
+            f'<script type="text/html">\n'
+            f'<div class="settings" role="group" aria-label="Settings">\n'
+            f"{self._controls}</div>\n</script>\n"
+            f'<img alt="{escape(self._label)}" src="data:image/svg+xml,{source}"/>\n'
             f'{self._numbers}<p class="still">The first setting. Where scripts run, '
             "controls appear above it.</p>\n</figure>\n"
             f"<script>\n(() => {{\n{''.join(code)}}})();\n</script>\n"

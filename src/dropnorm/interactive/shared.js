@@ -28,6 +28,25 @@ function variance(values) {
 
 const fixed = (value, digits) => value.toFixed(digits).replace(/^-(?=0*\.?0*$)/, "");
 
+// Put the drawing in place of its image, where it can be changed.
+function insertPicture(image) {
+  const source = image.getAttribute("src");
+  const svg = decodeURIComponent(source.slice(source.indexOf(",") + 1));
+  const picture = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
+  picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", image.alt);
+  image.replaceWith(picture);
+}
+
+function insertControls(script) {
+  script.insertAdjacentHTML("afterend", script.textContent);
+  const settings = script.nextElementSibling;
+  script.remove();
+  for (const control of settings.querySelectorAll("[data-control]"))
+    control.dataset.lmSuppressShortcuts = "true"; // else JupyterLab keeps the arrow keys
+  return settings;
+}
+
 // Start the figures of this name that are not running yet. `redraw` gets the data, the
 // values of the controls, and functions that write numbers, attributes and drawings.
 function start(name, redraw) {
@@ -44,7 +63,8 @@ function start(name, redraw) {
       draw: (key, svg) => (part(key).innerHTML = svg),
       control: (key) => figure.querySelector(`[data-control="${key}"]`),
     };
-    const settings = figure.querySelector(".settings");
+    insertPicture(figure.querySelector("img"));
+    const settings = insertControls(figure.querySelector('[type="text/html"]'));
     const update = () => {
       const values = {};
       for (const control of settings.querySelectorAll("[data-control]")) {
@@ -66,7 +86,6 @@ function start(name, redraw) {
       button.value = Number(button.value) + 1;
       update();
     });
-    settings.hidden = false;
     figure.querySelector(".still").hidden = true;
     update();
   }
