@@ -2,8 +2,8 @@
 
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
-from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import nbformat
@@ -49,7 +49,7 @@ def tree(html):
     return ElementTree.fromstring(f"<div>{bare}</div>")
 
 
-IMAGE = "data:image/svg+xml,"
+IMAGE = "data:image/svg+xml;base64,"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -57,7 +57,7 @@ def picture(html):
     """The drawing in the image, which must be well-formed XML."""
     source = tree(html).find(".//img").get("src")
     assert source.startswith(IMAGE)
-    return ElementTree.fromstring(unquote(source.removeprefix(IMAGE)))
+    return ElementTree.fromstring(b64decode(source.removeprefix(IMAGE)))
 
 
 def numbers(figure):

@@ -1,9 +1,9 @@
 """One interactive figure: HTML that is complete without its script."""
 
 import json
+from base64 import b64encode
 from html import escape
 from importlib.resources import files
-from urllib.parse import quote
 
 
 class Figure:
@@ -54,7 +54,7 @@ class Figure:
             f'width="340" height="{self._height}" viewBox="0 0 340 {self._height}">\n'
             f"<style>\n{picture_style}</style>\n{self._svg}</svg>"
         )
-        source = quote(picture.replace('"', "'"), safe=" /:;,=.()'")
+        source = "data:image/svg+xml;base64," + b64encode(picture.encode()).decode()
         data = escape(json.dumps(self._data, separators=(",", ":")), quote=False)
         data = data.replace("'", "&#39;")
         return (
@@ -63,7 +63,7 @@ class Figure:
             f'<script type="text/html">\n'
             f'<div class="settings" role="group" aria-label="Settings">\n'
             f"{self._controls}</div>\n</script>\n"
-            f'<img alt="{escape(self._label)}" src="data:image/svg+xml,{source}"/>\n'
+            f'<img alt="{escape(self._label)}" src="{source}"/>\n'
             f'{self._numbers}<p class="still">The first setting. Where scripts run, '
             "controls appear above it.</p>\n</figure>\n"
             f"<script>\n(() => {{\n{''.join(code)}}})();\n</script>\n"

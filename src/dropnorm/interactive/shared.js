@@ -30,8 +30,8 @@ const fixed = (value, digits) => value.toFixed(digits).replace(/^-(?=0*\.?0*$)/,
 
 // Put the drawing in place of its image, where it can be changed.
 function insertPicture(image) {
-  const source = image.getAttribute("src");
-  const svg = decodeURIComponent(source.slice(source.indexOf(",") + 1));
+  const bytes = atob(image.getAttribute("src").split(",")[1]);
+  const svg = new TextDecoder().decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0)));
   const picture = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
   picture.setAttribute("role", "img");
   picture.setAttribute("aria-label", image.alt);
