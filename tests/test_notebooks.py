@@ -142,7 +142,7 @@ def test_every_interactive_figure_has_a_task_and_a_description(cells):
         ]
         for page in pages:
             assert page.startswith('<figure class="dropnorm-figure"'), cell.id
-            alt = re.search(r'<svg role="img" [^>]*aria-label="([^"]*)"', page)[1]
+            alt = re.search(r'<img alt="([^"]*)"', page)[1]
             assert len(alt) >= 40, cell.id
             assert before.cell_type == "markdown" and "> **Predict." in before.source
             assert len(page.encode()) < 40_000, cell.id
